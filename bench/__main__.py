@@ -1,0 +1,24 @@
+"""`scripts/bench [NAME ...]`: runs the benchmarks, each in a process of its own; exits 1 when a "must" is missed."""
+
+import subprocess
+import sys
+
+NAMES = ("decode", "buffer", "end_to_end", "curate", "start", "install")
+
+
+def main(names: list[str]) -> int:
+    wrong = [name for name in names if name not in NAMES]
+    if wrong:
+        print(f"no benchmark {', '.join(wrong)}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    failed = []
+    for name in names or NAMES:
+        print(f"== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode:
+            failed.append(name)
+    print(f"missed: {', '.join(failed)}" if failed else "every must is met")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

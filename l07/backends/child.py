@@ -1,0 +1,207 @@
+"""Training and evaluation in a child process on this machine: the port Trainer.
+
+The child is a process group of its own and holds our end of a pipe: it leaves when we are gone, even after kill -9. Its
+output goes to child.log in the job's folder; neither side writes a prompt or an answer there.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from l07 import errors
+from l07.errors import (
+    ChildDiskFull,
+    ChildError,
+    ChildKilled,
+    ChildOutOfMemory,
+    ChildResultMissing,
+    ChildTimedOut,
+    TrainExtraMissing,
+)
+from l07.ports import Progress
+
+log = logging.getLogger("l07.child")
+
+POLL_S = 0.2
+GRACE_S = 5.0  # between SIGTERM and SIGKILL
+OUT_OF_MEMORY, DISK_FULL = 71, 73  # exit statuses of a child that could not even write its result
+CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
+_BY_CODE: Mapping[str, type[ChildError]] = {
+    found.code: found
+    for found in vars(errors).values()
+    if isinstance(found, type) and issubclass(found, ChildError) and found.code
+}
+
+
+class ChildTrainer:
+    """Runs job folders, one child each. `command` is what starts the child; the job's folder is appended."""
+
+    def __init__(self, *, command: Sequence[str] | None = None) -> None:
+        self._command = tuple(command or (sys.executable, "-m", "l07.training"))
+
+    async def run(
+        self, job_dir: Path, *, timeout_s: float | None = None, on_progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        """The content of result.json of a completed job. A folder that was run before is run again from the start.
+
+        Cancelling ends the child's whole group before it returns.
+
+        Raises:
+            ChildKilled: E7700. ChildOutOfMemory: E7701. ChildTimedOut: E7702. TrainExtraMissing: E7703.
+            ChildResultMissing: E7704. ChildDiskFull: E7705. Any other ChildError with what the child said of itself."""
+        for name in ("result.json", "progress.jsonl"):
+            (job_dir / name).unlink(missing_ok=True)
+        killed_before = _oom_kills()
+        process = await self._start(job_dir)
+        follower = _Follower(job_dir / "progress.jsonl", on_progress)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _until_end(process, follower)
+        except TimeoutError as err:
+            raise ChildTimedOut(
+                f"the job took longer than {timeout_s:g} s and was ended", job_dir=str(job_dir)
+            ) from err
+        finally:
+            await _end(process)
+        return _outcome(job_dir, process.returncode or 0, out_of_memory=_oom_kills() > killed_before)
+
+    async def _start(self, job_dir: Path) -> asyncio.subprocess.Process:
+        descriptor = os.open(job_dir / "child.log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command, str(job_dir), "--attached",
+                stdin=asyncio.subprocess.PIPE, stdout=descriptor, stderr=descriptor, start_new_session=True, env=_environment(job_dir),
+            )  # fmt: skip
+        except FileNotFoundError as err:
+            raise TrainExtraMissing(
+                f"{self._command[0]} is not there, so no child can start: pip install 'l07[train]'"
+            ) from err
+        finally:
+            os.close(descriptor)
+
+
+def _environment(job_dir: Path) -> dict[str, str]:
+    """Threads are set before the child's first import: libraries read them once."""
+    threads = str(_threads(job_dir / "job.json"))
+    quiet = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("L07_")}
+    return {**ours, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": "0"}
+
+
+def _threads(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text("utf-8")).get("threads") or 1)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return 1  # the child reads the same file and says what is wrong with it
+
+
+async def _until_end(process: asyncio.subprocess.Process, follower: "_Follower") -> None:
+    waiting = asyncio.ensure_future(process.wait())
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=POLL_S)
+            await follower.read()
+    finally:
+        waiting.cancel()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Nothing of the group is left when this returns."""
+    if process.stdin is not None:
+        process.stdin.close()
+    for sign, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
+        if process.returncode is not None:
+            break
+        _signal(process.pid, sign)
+        try:
+            await asyncio.wait_for(asyncio.shield(process.wait()), grace_s)
+        except TimeoutError:
+            log.warning("child_does_not_leave", extra={"pid": process.pid})
+    _signal(process.pid, signal.SIGKILL)  # what the child may have started and left behind
+
+
+def _signal(group: int, sign: signal.Signals) -> None:
+    try:
+        os.killpg(group, sign)
+    except ProcessLookupError:
+        return
+
+
+class _Follower:
+    """Reads progress.jsonl as it grows; only whole lines that are about a step are passed on."""
+
+    def __init__(self, path: Path, on_progress: Progress | None) -> None:
+        self._path, self._on_progress = path, on_progress
+        self._offset = 0
+
+    async def read(self) -> None:
+        if self._on_progress is None or not self._path.is_file():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            told = json.loads(line)
+            if "step" in told:
+                await self._on_progress(told)
+
+
+def _outcome(job_dir: Path, status: int, *, out_of_memory: bool) -> Mapping[str, Any]:
+    result = _read_result(job_dir / "result.json")
+    if result is not None and result.get("status") == "completed" and status == 0:
+        return result
+    if result is not None and result.get("status") == "failed":
+        kind = _BY_CODE.get(str(result.get("code")), ChildResultMissing)
+        raise kind(str(result.get("message")), job_dir=str(job_dir))
+    if out_of_memory or status == OUT_OF_MEMORY or (status == -signal.SIGABRT and _aborted_for_memory(job_dir)):
+        raise ChildOutOfMemory("the child ran out of memory", job_dir=str(job_dir))
+    if status == DISK_FULL:
+        raise ChildDiskFull("the disk is full: not even the child's result could be written", job_dir=str(job_dir))
+    if status < 0:
+        name = signal.Signals(-status).name
+        raise ChildKilled(
+            f"the child was killed by {name}; if nobody sent it, the machine may have run out of memory",
+            job_dir=str(job_dir),
+            signal=name,
+        )
+    raise ChildResultMissing(
+        f"the child left with status {status} and no result that can be read; see {job_dir / 'child.log'}",
+        job_dir=str(job_dir),
+    )
+
+
+def _read_result(path: Path) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _aborted_for_memory(job_dir: Path) -> bool:
+    """A C++ library that gets no memory ends the process on the spot; only the log knows why."""
+    text = (job_dir / "child.log").read_text("utf-8", errors="replace").lower()
+    return "bad_alloc" in text or "allocate memory" in text or "memory allocation" in text
+
+
+def _oom_kills() -> int:
+    """Processes of this container that the kernel has killed for memory so far; 0 where nobody counts."""
+    try:
+        words = CGROUP_EVENTS.read_text("ascii").split()
+    except OSError:
+        return 0
+    counts = dict(zip(words[::2], words[1::2], strict=False))
+    return int(counts.get("oom_kill", 0))

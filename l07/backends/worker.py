@@ -1,0 +1,146 @@
+"""Where versions are built: a spawned worker process, so that neither memory nor seconds of it weigh on the event
+loop."""
+
+import asyncio
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing import connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from l07.errors import CuratorDied, GoldenUnreadable, disk_errors
+from l07.ports import Curated, CurateRequest
+
+if TYPE_CHECKING:  # the worker imports these; they bring in numpy, sklearn, pyarrow and re2
+    from l07.pipeline.curate.build import Golden
+
+Result = TypeVar("Result")
+
+
+class ProcessCurator:
+    """One worker, started at the first build and kept: its imports take longer than a small build."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    async def build(self, request: CurateRequest) -> Curated:
+        """See ports.Curator. Raises CuratorDied (E7104) when the worker is killed; the next call starts another."""
+        return await self._in_worker(build_version, request)
+
+    async def summary(self, folder: Path) -> Mapping[str, Any]:
+        return await self._in_worker(read_summary, folder)
+
+    async def _in_worker(self, work: Callable[[Any], Result], argument: object) -> Result:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
+        except BrokenProcessPool as err:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.shutdown(wait=False)
+            raise CuratorDied("the worker process that builds datasets was killed; out of memory?") from err
+
+
+class InlineCurator:
+    """The same work in this process, for tests and for small datasets of a caller who waits anyway."""
+
+    async def build(self, request: CurateRequest) -> Curated:
+        return await asyncio.to_thread(build_version, request)
+
+    async def summary(self, folder: Path) -> Mapping[str, Any]:
+        return await asyncio.to_thread(read_summary, folder)
+
+
+def _begin() -> None:
+    """In the worker. Ctrl-C goes to the whole terminal, but only the parent decides; and a worker never outlives its
+    parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # kill -9 of the parent: nobody is left to whom an orderly end would matter
+
+
+# ------------------------------------------------------------------ in the worker
+
+
+def build_version(request: CurateRequest) -> Curated:
+    """Read the version before, build, write. The same request gives the same files.
+
+    Raises StoreFull (E7400) and FolderNotWritable (E7402) beside what ports.Curator says."""
+    from l07.backends.parquet import read_parent, write_version
+    from l07.domain.dataset import Refusal
+    from l07.pipeline.curate.build import build
+
+    golden, digest = read_golden(request.golden)
+    parent = read_parent(request.parent) if request.parent else None
+    draft = build(request.batches, request.rules, parent=parent, golden=golden)
+    if isinstance(draft, Refusal):
+        return Curated("", asdict(draft))
+    ids = [batch.seal.batch_id for batch in request.batches]
+    with disk_errors(request.output):
+        manifest = write_version(
+            draft,
+            request.output,
+            parent=request.parent,
+            track=request.track,
+            rules=request.rules,
+            batches=ids,
+            golden=digest,
+        )
+    return Curated(str(draft.number), manifest)
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """The checked manifest of a version."""
+    from l07.backends.parquet import verify
+
+    return verify(folder)
+
+
+def read_golden(path: Path | None) -> "tuple[Sequence[Golden], str | None]":
+    """The golden rows and the sha256 of their file; nothing without a path.
+
+    Raises GoldenUnreadable (E7105) with the line."""
+    from l07.pipeline.curate.build import Golden
+    from l07.pipeline.curate.twins import Body
+
+    if path is None:
+        return (), None
+    try:
+        raw = path.read_bytes()
+    except OSError as err:
+        raise GoldenUnreadable(f"the golden set {path} cannot be read: {err}", path=str(path)) from err
+    rows = []
+    for number, line in enumerate(raw.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            goal = next((str(m["content"]) for m in row["messages"] if m["role"] == "user"), "")
+            rows.append(Golden(row["key"], f"{row['domain']}/{row['group']}", Body(goal, row["messages"])))
+        except (ValueError, KeyError, TypeError) as err:
+            raise GoldenUnreadable(
+                f"{path}, line {number}: {type(err).__name__}: {err}", path=str(path), line=number
+            ) from err
+    return rows, "sha256:" + hashlib.sha256(raw).hexdigest()

@@ -1,0 +1,21 @@
+"""How a command reaches the settings and the data folder."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from l07.settings import Loaded, load_settings
+
+
+def loaded(args: argparse.Namespace) -> Loaded:
+    """Settings for this call, and logging as they ask for it. Raises E7500 or E7501."""
+    from l07.telemetry import log_to_stderr
+
+    overrides: dict[str, Any] = {}
+    if args.data_dir is not None:
+        overrides["data_dir"] = args.data_dir
+    if getattr(args, "url", None):
+        overrides["bus.url"] = args.url
+    found = load_settings(file=Path(args.config) if args.config else None, overrides=overrides)
+    log_to_stderr(found.settings.log_level)
+    return found

@@ -1,0 +1,166 @@
+"""Every command and option of `l07`, once. A test compares this tree with docs/commands.md."""
+
+import argparse
+import sys
+from typing import Any
+
+
+class _Version(argparse.Action):
+    """Reads the version only when asked: importlib.metadata costs a tenth of the time that `--help` may take."""
+
+    def __init__(self, option_strings: list[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"l07 {version('l07')}\n")
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="l07",
+        description="The learning layer: agent runs in, a better model out, every step measured.",
+        epilog="Exit status: 0 done, 1 an error with its code on stderr, 2 wrong usage, 130 Ctrl-C.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    _common(parser, default=None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _demo(commands)
+    _send(commands)
+    _run(commands)
+    _status(commands)
+    _events(commands)
+    _things(commands)
+    _dlq(commands)
+    _config(commands)
+    _ledger(commands)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, default: Any, as_json: bool = True) -> None:
+    where = "holds everything (L07_DATA_DIR, default .l07)"
+    parser.add_argument("--data-dir", metavar="DIR", default=default, help=where)
+    file = "settings file (L07_CONFIG, default l07.toml where there is one)"
+    parser.add_argument("--config", metavar="FILE", default=default, help=file)
+    if as_json:
+        unset = False if default is None else default
+        parser.add_argument("--json", action="store_true", default=unset, help="print JSON instead of text")
+
+
+def _command(commands: Any, name: str, handler: str, text: str, *, as_json: bool = True) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    # SUPPRESS: the same option before the command's name is kept, not overwritten by a default
+    _common(parser, default=argparse.SUPPRESS, as_json=as_json)
+    parser.set_defaults(handler=f"l07.cli.{handler}")
+    return parser
+
+
+def _group(commands: Any, name: str, text: str) -> Any:
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    return parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+
+
+def _demo(commands: Any) -> None:
+    text = "the whole loop on a generated world, with a page of what happened at the end"
+    parser = _command(commands, "demo", "demo:demo", text, as_json=False)
+    parser.add_argument("--tasks", type=int, default=360, metavar="N", help="tasks a domain (default 360)")
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the world and of training (default 7)")
+    parser.add_argument("--bases", metavar="DIR", help="where tiny bases are kept (default: beside the data folder)")
+    parser.add_argument("--json", metavar="FILE", dest="json_file", help="write the page as data to this file too")
+
+
+def _send(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "send",
+        "send:send",
+        "put CloudEvents onto the bus, one JSON document a line, each on its topic by type",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="file of JSON lines, plain or gzip; - reads stdin")
+    parser.add_argument(
+        "--topic", metavar="TOPIC", help="of a line without a readable type (default: the setting topics.traces)"
+    )
+    parser.add_argument("--url", metavar="URL", help="another bus than the one in the settings")
+
+
+def _run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", "run:run", "ingest, curate, train, validate, register: the whole loop in one process"
+    )
+    until = parser.add_mutually_exclusive_group()
+    until.add_argument(
+        "--until-idle", action="store_true", help="end when the bus is drained and every job that this causes is done"
+    )
+    until.add_argument(
+        "--until",
+        choices=["dataset"],
+        help="dataset: end when the bus is drained and the datasets are written, without training",
+    )
+
+
+def _status(commands: Any) -> None:
+    _command(
+        commands,
+        "status",
+        "status:status",
+        "counters, lag, tracks, datasets, jobs, models; with and without a running l07 run",
+    )
+
+
+def _events(commands: Any) -> None:
+    parser = _command(commands, "events", "emitted:events", "what was emitted, as JSON lines")
+    parser.add_argument("--type", metavar="T", help="only events of this type, such as dataset.created")
+    parser.add_argument("--follow", action="store_true", help="wait for more until Ctrl-C")
+
+
+def _things(commands: Any) -> None:
+    for name, one in (("datasets", "TRACK:VERSION"), ("jobs", "ID"), ("models", "NAME:VERSION")):
+        group = _group(commands, name, f"{name} that the ledger knows")
+        _command(group, "list", f"things:list_{name}", f"one line for each of the {name}")
+        show = _command(
+            group, "show", f"things:show_{name}", "everything known, with its lineage down to events and offsets"
+        )
+        show.add_argument(
+            "id",
+            metavar=one,
+            help="as `list` prints it; the part before the colon alone means its newest"
+            if ":" in one
+            else "as `list` prints it",
+        )
+        show.add_argument(
+            "--rows",
+            type=int,
+            default=20,
+            metavar="N",
+            help="rows of the lineage that are printed (default 20; 0: none, -1: all)",
+        )
+
+
+def _dlq(commands: Any) -> None:
+    group = _group(commands, "dlq", "what could not be read, why, and again")
+    _command(group, "list", "dlq:list_letters", "one line for each dead letter")
+    show = _command(group, "show", "dlq:show", "one dead letter, without its bytes")
+    show.add_argument("id", metavar="ID", help="as `list` prints it, or TOPIC:PARTITION:OFFSET of the record")
+    show.add_argument(
+        "--raw", action="store_true", help="write the record's bytes to stdout and nothing else; they may hold prompts"
+    )
+    retry = _command(group, "retry", "dlq:retry", "put the original bytes onto their topic again")
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "id", nargs="?", metavar="ID", help="as `list` prints it, or TOPIC:PARTITION:OFFSET of the record"
+    )
+    which.add_argument("--all", action="store_true", help="every dead letter that was not retried yet")
+
+
+def _config(commands: Any) -> None:
+    group = _group(commands, "config", "the settings")
+    _command(group, "show", "config:show", "every setting with its value and where it came from")
+    _command(group, "check", "config:check", "read the settings, try what they name, exit 1 where something is wrong")
+
+
+def _ledger(commands: Any) -> None:
+    group = _group(commands, "ledger", "the ledgers: datasets, jobs, registry")
+    _command(group, "verify", "ledger:verify", "find a flipped, deleted, reordered or cut entry; exit 1 and say where")

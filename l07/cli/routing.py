@@ -1,0 +1,75 @@
+"""Which topic and key a line gets. Nothing is validated: what cannot be read goes on unchanged, to the dead letters."""
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from l07.events.record import Message
+from l07.settings import Settings
+
+HEADERS = ((b"content-type", b"application/cloudevents+json; charset=UTF-8"),)
+REVIEW_TYPES = ("review.recorded",)
+
+
+class _Head(msgspec.Struct):
+    type: Any = None
+    partitionkey: Any = None
+    subject: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Ids(msgspec.Struct):
+    execution_id: Any = None
+    plan_id: Any = None
+
+
+_head = msgspec.json.Decoder(_Head)
+_ids = msgspec.json.Decoder(_Ids)
+
+
+class Router:
+    """A line to a message: topic by type; key: the first of `partitionkey`, `subject`, `execution_id`, `plan_id`."""
+
+    def __init__(self, settings: Settings, *, other: str | None = None) -> None:
+        topics, types = settings.topics, settings.types
+        self._other = other or topics.traces
+        self._topics = {
+            **dict.fromkeys(REVIEW_TYPES, topics.reviews),
+            **dict.fromkeys(types.score, topics.scores),
+            **dict.fromkeys(types.plan, topics.planning),
+            **dict.fromkeys(types.trace, topics.traces),
+        }
+        self.topic_of_type = lru_cache(maxsize=1024)(self._topic_of_type)
+
+    def message(self, line: bytes, *, timestamp_ms: int | None = None) -> Message:
+        """The value is the line, byte for byte."""
+        try:
+            head = _head.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Message(self._other, None, line, HEADERS, timestamp_ms)
+        topic = self.topic_of_type(head.type) if isinstance(head.type, str) else self._other
+        return Message(topic, _key(head), line, HEADERS, timestamp_ms)
+
+    def _topic_of_type(self, name: str) -> str:
+        """`com.agentic.execution.completed` is `execution.completed`; a type that nobody reads goes to the default."""
+        rest = name
+        while rest:
+            if rest in self._topics:
+                return self._topics[rest]
+            _, _, rest = rest.partition(".")
+        return self._other
+
+
+def _key(head: _Head) -> bytes | None:
+    for value in (head.partitionkey, head.subject):
+        if isinstance(value, str) and value:
+            return value.encode("utf-8", "surrogatepass")
+    try:
+        ids = _ids.decode(head.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    for value in (ids.execution_id, ids.plan_id):
+        if isinstance(value, str) and value:
+            return value.encode("utf-8", "surrogatepass")
+    return None

@@ -1,0 +1,63 @@
+"""Everyone whom a dataset has seen: one light record a natural key, without the messages."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from l07.domain.example import bucket
+from l07.domain.quality import Decision
+
+SPLITS = ("train", "validation", "test")
+TABLES = (*SPLITS, "contrast", "review")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One natural key. It stays known when its row leaves, so that it is never taken in a second time."""
+
+    key: str
+    task: str  # "domain/task_id": runs of one task share a group
+    source: str
+    domain: str
+    task_type: str
+    difficulty: float  # 0-1
+    quality_score: float  # 0-100
+    confidence: float  # 0-1
+    decision: Decision
+    reasons: tuple[str, ...]
+    batch_id: str
+    content: str  # sha256 of everything that a learner reads: goal, messages, tools, outcome
+    exact: str  # sha256 of the conversation without call ids: equal in exact duplicates
+    deeds: str = ""  # digest of the calls that were made; "": none, or next to none
+    sketch: bytes = b""  # empty: never was in a table
+    features: tuple[float, ...] = ()
+    table: str = ""  # one of TABLES; "": known, and not in this version
+    group: str = ""
+    split: str = ""  # of the group; "" while the row is in no table
+
+    @property
+    def stratum(self) -> str:
+        return f"{self.domain}/{bucket(self.difficulty)}"
+
+    @property
+    def learnt_from(self) -> bool:
+        """Whether the row is in a split."""
+        return self.table in SPLITS
+
+
+def row_digest(member: Member) -> str:
+    """Of one row as it stands in its table. No offset, no ingest time, no batch, no key-dependent hash."""
+    canonical = (
+        member.table, member.key, member.group, member.split, member.source, member.domain, member.task,
+        member.task_type, member.difficulty, member.quality_score, member.confidence, member.decision,
+        member.reasons, member.content,
+    )  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(canonical)).hexdigest()
+
+
+def version_digest(members: Iterable[Member]) -> str:
+    """Of all rows in all tables, whatever their order: same content, same digest."""
+    lines = sorted((member.table, member.key, row_digest(member)) for member in members if member.table)
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(lines)).hexdigest()

@@ -1,0 +1,125 @@
+"""What a version is called, what has changed in it, why there is none, and its numbers."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from l07.domain.dataset.groups import MIN_GROUPS
+from l07.domain.dataset.members import SPLITS, Member, row_digest
+from l07.domain.example import bucket
+from l07.errors import TooFewGroups
+
+SCHEMA = 2  # of the files; a change makes a new major version. 2: members carry their deeds
+
+
+class Number(NamedTuple):
+    """major: schema or label meaning; minor: rows added; patch: rows removed, scrubbed, or scored anew."""
+
+    major: int
+    minor: int
+    patch: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Number":
+        major, minor, patch = (int(part) for part in text.split("."))
+        return cls(major, minor, patch)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Natural keys of the splits, against the version before."""
+
+    added: frozenset[str]
+    removed: frozenset[str]
+    altered: frozenset[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.altered)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no version; the batch stays PENDING and joins the next."""
+
+    code: str
+    reason: str  # "too_few_groups", "empty_split" or "no_change"
+    message: str
+    needed: int
+    have: int
+
+    def raise_(self) -> None:
+        """For a person who asked for a dataset. Raises TooFewGroups (E7101)."""
+        raise TooFewGroups(self.message, reason=self.reason, needed=self.needed, have=self.have)
+
+
+def refusal(members: Iterable[Member], *, changed: bool) -> Refusal | None:
+    """None when the splits can stand; else what is missing."""
+    rows = [member for member in members if member.learnt_from]
+    groups = len({member.group for member in rows})
+    if groups < MIN_GROUPS:
+        message = f"{groups} groups of accepted runs; a dataset needs {MIN_GROUPS}, so that no split is empty"
+        return Refusal(TooFewGroups.code, "too_few_groups", message, MIN_GROUPS, groups)
+    empty = [split for split in SPLITS if not any(member.table == split for member in rows)]
+    if empty:
+        message = (
+            f"no row is left in {', '.join(empty)}, and a split that was given stays: {len(empty)} more groups needed"
+        )
+        return Refusal(TooFewGroups.code, "empty_split", message, groups + len(empty), groups)
+    if not changed:
+        return Refusal("", "no_change", "nothing in the splits has changed", 1, 0)
+    return None
+
+
+def change(before: Iterable[Member], after: Iterable[Member]) -> Change:
+    """What the splits gained, lost, and say differently. Contrast and review move no version: they wait for the
+    next."""
+    old = {member.key: row_digest(member) for member in before if member.learnt_from}
+    new = {member.key: row_digest(member) for member in after if member.learnt_from}
+    altered = {key for key in old.keys() & new.keys() if old[key] != new[key]}
+    return Change(frozenset(new.keys() - old.keys()), frozenset(old.keys() - new.keys()), frozenset(altered))
+
+
+def next_number(parent: str | None, difference: Change, *, same_meaning: bool) -> Number:
+    """The number of the version after `parent`. `same_meaning`: schema and label thresholds are those of the parent."""
+    if parent is None:
+        return Number(1, 0, 0)
+    number = Number.parse(parent)
+    if not same_meaning:
+        return Number(number.major + 1, 0, 0)
+    if difference.added:
+        return Number(number.major, number.minor + 1, 0)
+    return Number(number.major, number.minor, number.patch + 1)
+
+
+def statistics(members: Iterable[Member]) -> dict[str, Any]:
+    """Counts of the rows in the splits, score mean and deviation (population), why rows are in none, and what was
+    noted of those that are."""
+    known = sorted(members, key=lambda member: member.key)
+    rows = [member for member in known if member.learnt_from]
+    scores = [member.quality_score for member in rows]
+    mean = math.fsum(scores) / len(scores) if scores else None
+    deviation = (
+        math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if mean is not None else None
+    )
+    return {
+        "splits": {split: sum(1 for member in rows if member.table == split) for split in SPLITS},
+        "domains": _counts(member.domain for member in rows),
+        "difficulties": _counts(bucket(member.difficulty) for member in rows),
+        "task_types": _counts(member.task_type for member in rows),
+        "groups": {split: len({m.group for m in rows if m.table == split}) for split in SPLITS},
+        "contrast": sum(1 for member in known if member.table == "contrast"),
+        "review": sum(1 for member in known if member.table == "review"),
+        "score_mean": None if mean is None else round(mean, 6),
+        "score_deviation": None if deviation is None else round(deviation, 6),
+        "reasons": _counts(reason for member in known if not member.learnt_from for reason in member.reasons),
+        "notes": _counts(reason for member in rows for reason in member.reasons),
+    }
+
+
+def _counts(values: Iterable[str]) -> Mapping[str, int]:
+    return dict(sorted(Counter(values).items()))

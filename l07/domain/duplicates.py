@@ -1,0 +1,129 @@
+"""Near duplicates: MinHash sketches of what the agent did, buckets by band, and the exact Jaccard index of what meets
+there.
+
+A sketch is made of the goal, the assistant's words, and its calls with their arguments. System prompts, tool lists
+and tool outputs stay out: they are alike in runs that have nothing else in common (208 of 600 real banking runs in
+one cluster). Source: Broder, 1997 (resemblance); Leskovec, Rajaraman, Ullman, section 3.4 (bands). Departure: one
+64-bit multiply-shift a permutation instead of a prime field (Dietzfelbinger et al., 1997), and every pair that meets
+is verified on its shingles.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from l07.domain.example import text_of, tool_calls
+from l07.domain.scheme import BANDS, PERMUTATIONS, ROWS, SEED, SHINGLE
+
+U64 = npt.NDArray[np.uint64]
+Shingles = frozenset[int]
+
+_MASK = (1 << 64) - 1
+_WORD = re.compile(r"\w+")
+
+
+def action_text(goal: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    """The goal and what the agent did, in order: what two runs must share to be near duplicates."""
+    parts = [goal]
+    for message in messages:
+        if message.get("role") != "assistant":
+            continue
+        parts.append(text_of(message.get("content")))
+        parts.extend(f"{_field(call, 'name')} {text_of(_field(call, 'arguments'))}" for call in tool_calls([message]))
+    return "\n".join(parts)
+
+
+def _field(call: Mapping[str, Any], name: str) -> Any:
+    function = call.get("function")
+    return function.get(name) if isinstance(function, Mapping) else None
+
+
+def _splitmix(seed: int) -> Iterator[int]:
+    """Python integers, not numpy's generator: its streams may change between releases, a sketch may not."""
+    state = seed & _MASK
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) & _MASK
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+        yield z ^ (z >> 31)
+
+
+_STREAM = _splitmix(SEED)
+_PLACE = np.array([next(_STREAM) | 1 for _ in range(SHINGLE)], dtype=np.uint64)
+_MULTIPLY = np.array([next(_STREAM) | 1 for _ in range(PERMUTATIONS)], dtype=np.uint64)
+_ADD = np.array([next(_STREAM) for _ in range(PERMUTATIONS)], dtype=np.uint64)
+
+
+class Sketcher:
+    """Words -> shingles -> sketch. Keeps the hash of each word it has seen; the results depend on the text alone."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, int] = {}
+
+    def shingles(self, text: str) -> U64:
+        """The distinct hashes of the text's word 5-grams, sorted; a shorter text is one shingle, padded."""
+        known = self._words
+        hashes = []
+        for word in _WORD.findall(text.lower()):
+            value = known.get(word)
+            if value is None:
+                value = known[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+            hashes.append(value)
+        hashes += [0] * (SHINGLE - len(hashes))
+        words = np.array(hashes, dtype=np.uint64)
+        count = len(words) - SHINGLE + 1
+        mixed = np.zeros(count, dtype=np.uint64)
+        for place in range(SHINGLE):
+            mixed += words[place : place + count] * _PLACE[place]
+        mixed ^= mixed >> np.uint64(33)
+        mixed *= np.uint64(0xFF51AFD7ED558CCD)
+        mixed ^= mixed >> np.uint64(33)
+        return np.unique(mixed)
+
+    def sketch(self, shingles: U64) -> bytes:
+        """128 minima of 32 bits, little endian: 512 bytes."""
+        best = np.full(PERMUTATIONS, 0xFFFFFFFF, dtype=np.uint32)
+        for start in range(0, len(shingles), 512):
+            block = shingles[start : start + 512, None] * _MULTIPLY + _ADD
+            np.minimum(best, (block >> np.uint64(32)).astype(np.uint32).min(axis=0), out=best)
+        return best.astype("<u4").tobytes()
+
+
+def jaccard(one: U64, other: U64) -> float:
+    """Shared over all shingles, exact."""
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared / (len(one) + len(other) - shared)
+
+
+def estimate(one: bytes, other: bytes) -> float:
+    """The Jaccard index as two sketches tell it; standard error at most 0.044."""
+    return float(np.mean(np.frombuffer(one, dtype="<u4") == np.frombuffer(other, dtype="<u4")))
+
+
+class Buckets:
+    """Which sketches share a band. 32 bands of 4 find 99.98 % of pairs at similarity 0.7, all but 5 in 10^8 at 0.8."""
+
+    def __init__(self) -> None:
+        self._bands: list[dict[bytes, list[str]]] = [defaultdict(list) for _ in range(BANDS)]
+
+    def add(self, key: str, sketch: bytes) -> None:
+        for band, part in zip(self._bands, _parts(sketch), strict=True):
+            band[part].append(key)
+
+    def meets(self, sketch: bytes) -> set[str]:
+        """Everything that was added and shares a band."""
+        found: set[str] = set()
+        for band, part in zip(self._bands, _parts(sketch), strict=True):
+            if part in band:
+                found.update(band[part])
+        return found
+
+
+def _parts(sketch: bytes) -> Iterator[bytes]:
+    width = 4 * ROWS
+    return (sketch[start : start + width] for start in range(0, BANDS * width, width))

@@ -1,0 +1,93 @@
+"""What makes an example good enough to learn from: the rules of the filter, the decisions, completeness with its
+reasons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:  # ports import the rules; they need not bring in the extractor
+    from l07.domain.example import TrainingExample
+
+Decision = Literal["ACCEPT", "REVIEW", "REJECT", "QUARANTINE"]
+
+
+@dataclass(frozen=True, slots=True)
+class CurateRules:
+    """All numbers that a version depends on; they stand in its manifest. Names and units as in the settings."""
+
+    seed: int = 7
+    quality_threshold: float = 70.0  # 0-100; the script has compared it, a change makes a new major version
+    confidence_threshold: float = 0.6  # 0-1; the same
+    max_outlier_probability: float = 0.15
+    outlier_z: float = 3.5
+    near_duplicate_similarity: float = 0.95
+    cluster_similarity: float = 0.7
+    max_secrets: int = 5
+    contrast_ratio: float = 2.0
+    max_examples: int = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the filter says of one example, and why. Gates tag, they never drop: REJECT is kept as contrast."""
+
+    decision: Decision
+    reasons: tuple[str, ...] = ()
+
+
+COMPLETENESS = frozenset({"no_assistant_turn", "no_goal", "malformed_call", "answer_without_call", "unknown_tool"})
+
+
+def completeness(example: "TrainingExample") -> tuple[str, ...]:
+    """Every reason why nothing can be learned from these messages; empty when something can.
+
+    Only what holds for every source is asked: "ends with an assistant turn" is false for whole sources of good runs
+    (a user's stop word, a last tool result), so it is no rule here."""
+    reasons = []
+    assistant = [message for message in example.messages if message.get("role") == "assistant"]
+    if not any(message.get("content") or message.get("tool_calls") for message in assistant):
+        reasons.append("no_assistant_turn")
+    if not example.goal.strip():
+        reasons.append("no_goal")
+    if any(not _well_formed(call) for message in assistant for call in message.get("tool_calls") or ()):
+        reasons.append("malformed_call")
+    if _answers_unknown_call(example.messages):
+        reasons.append("answer_without_call")
+    if _calls_unknown_tool(example):
+        reasons.append("unknown_tool")
+    return tuple(reasons)
+
+
+def _well_formed(call: Mapping[str, object]) -> bool:
+    function = call.get("function")
+    return (
+        isinstance(function, Mapping) and bool(function.get("name")) and isinstance(function.get("arguments"), Mapping)
+    )
+
+
+def _answers_unknown_call(messages: tuple[Mapping[str, object], ...]) -> bool:
+    """A tool's answer before any call was made: the trace has lost its beginning, or belongs to another."""
+    for message in messages:
+        if message.get("role") == "assistant" and message.get("tool_calls"):
+            return False
+        if message.get("role") == "tool":
+            return True
+    return False
+
+
+def _calls_unknown_tool(example: "TrainingExample") -> bool:
+    """A call of a tool that was not offered. A run that names no tools says nothing of what was offered."""
+    offered = {_named(tool) for tool in example.tools}
+    calls = [call for message in example.messages for call in message.get("tool_calls") or ()]
+    return bool(offered) and any(_named(call) not in offered for call in calls)
+
+
+def _named(tool: Mapping[str, Any]) -> object:
+    function = tool.get("function")
+    return function.get("name") if isinstance(function, Mapping) else tool.get("name")
+
+
+def judge(example: "TrainingExample", gate: str, gate_reasons: tuple[str, ...]) -> Verdict:
+    """The gates' decision with its reasons, and every reason of completeness beside them."""
+    reasons = (*gate_reasons, *completeness(example))
+    return Verdict("ACCEPT" if gate == "ACCEPT" and not reasons else "REJECT", reasons)

@@ -1,0 +1,57 @@
+"""Settings (E7500-E7549) and the command line (E7900-E7949)."""
+
+from l07.errors.fates import Fatal, Refused
+
+
+class UnknownSetting(Fatal):
+    """A setting's name is not known."""
+
+    code = "E7500"
+
+
+class BadSetting(Fatal):
+    """A setting's value does not fit, or the settings file cannot be read."""
+
+    code = "E7501"
+
+
+class InputMissing(Refused):
+    """A file that was named cannot be opened."""
+
+    code = "E7900"
+
+
+class InputBroken(Refused):
+    """A file to send is no gzip although its name says so, or ends in the middle; what stands before that was sent."""
+
+    code = "E7901"
+
+
+class LinesTooLong(Refused):
+    """Lines above 16 MiB were not sent; all others were."""
+
+    code = "E7902"
+
+
+class NothingByThatName(Refused):
+    """There is no dataset, job, model or dead letter of that name."""
+
+    code = "E7903"
+
+
+class OriginalGone(Refused):
+    """The record behind a dead letter was too long to keep, and its source no longer has it."""
+
+    code = "E7904"
+
+
+class LedgerDiffers(Refused):
+    """A ledger is not what it was when its entries were announced."""
+
+    code = "E7905"
+
+
+class DemoFolderTaken(Refused):
+    """The demo's folder holds something that is not a demo's."""
+
+    code = "E7906"

@@ -1,0 +1,102 @@
+"""Jobs, their child processes and base models (E7700-E7749)."""
+
+from typing import ClassVar
+
+from l07.errors.fates import Fatal, L07Error, Poison, Refused, Transient
+
+
+class BaseMissing(Refused):
+    """The base model that was asked for is neither a folder here, nor a tiny base, nor an alias."""
+
+    code = "E7710"
+
+
+class ChildError(L07Error):
+    """A child process did not deliver its result; `again` says whether another attempt can help."""
+
+    again: ClassVar[bool] = False
+
+
+class ChildKilled(ChildError, Transient):
+    """A training or evaluation child was killed by a signal."""
+
+    code = "E7700"
+    again = True
+
+
+class ChildOutOfMemory(ChildError, Poison):
+    """A training or evaluation child ran out of memory."""
+
+    code = "E7701"
+
+
+class ChildTimedOut(ChildError, Poison):
+    """A training or evaluation child took longer than its time limit, and was ended."""
+
+    code = "E7702"
+
+
+class TrainExtraMissing(ChildError, Fatal):
+    """The extra [train] is not installed, so nothing can be trained or evaluated."""
+
+    code = "E7703"
+
+
+class ChildResultMissing(ChildError, Poison):
+    """A child ended without a result that can be read."""
+
+    code = "E7704"
+
+
+class ChildDiskFull(ChildError, Fatal):
+    """The disk is full, or its quota is used up, while a child writes its output."""
+
+    code = "E7705"
+
+
+class BadJob(ChildError, Poison):
+    """A job.json is missing, is no JSON, or asks for something that does not exist."""
+
+    code = "E7706"
+
+
+class JobMoveRefused(Refused):
+    """A training job cannot go from its state to the one that was asked for."""
+
+    code = "E7720"
+
+
+class NothingToTrainOn(ChildError, Poison):
+    """A dataset has no train row that fits the base model's context."""
+
+    code = "E7721"
+
+
+class DatasetDiffers(ChildError, Poison):
+    """A dataset folder is incomplete, or its content does not fit its digest."""
+
+    code = "E7722"
+
+
+class BaseIncomplete(ChildError, Poison):
+    """A base model's folder lacks a file that training needs, or one cannot be read."""
+
+    code = "E7723"
+
+
+class BaseDiffers(ChildError, Poison):
+    """A base model's content does not fit its digest."""
+
+    code = "E7724"
+
+
+class TemplateUnfit(ChildError, Poison):
+    """A chat template drops tools, calls or tool outputs, or does not mark what the assistant said."""
+
+    code = "E7725"
+
+
+class LossNotFinite(ChildError, Poison):
+    """The loss or the weights of a training run became NaN or infinite."""
+
+    code = "E7726"

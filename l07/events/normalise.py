@@ -1,0 +1,118 @@
+"""From an event that was decoded once to what an example is made of: one conversation, whatever the dialect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from l07.events.dialects import RunData, known, pick, reason_of, talk_of
+from l07.events.dialects.common import Confidence, QualityScore, Talk, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A run as OpenAI chat; arguments of a call are objects.
+
+    `reason` says why it cannot be an example, "" when it can; where there is one, `messages` may be empty."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    tools: tuple[Mapping[str, Any], ...]
+    goal: str
+    outcome: str
+    final_answer: str
+    dialect: str  # "chat", "steps", "task_definition", "plans", or "" when none fits
+    domain: str | None
+    task_type: str | None
+    task_id: str | None
+    agent_id: str | None
+    model_version: str | None
+    context: str  # what the run was told besides its goal, as text
+    reason: str
+    event_id: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreView:
+    """What an event says of a run's quality; of a score, or of a trace that carries its own. None: it says nothing."""
+
+    evaluation_id: str
+    quality_score: float | None  # 0-100
+    confidence: float | None  # 0-1
+    model_version: str | None
+    failure: str | None
+    task_type: str | None
+    event_id: str
+    source: str
+
+
+class _Run(msgspec.Struct, gc=False):
+    id: str
+    source: str
+    data: RunData
+
+
+class _Said(msgspec.Struct, kw_only=True, gc=False):
+    quality_score: QualityScore | None = None
+    confidence: Confidence | None = None
+    confidence_level: Confidence | None = None
+    evaluation_id: str | None = None
+    model_version: str | None = None
+    failure_classification: Any = None
+    task_type: str | None = None
+
+
+class _Evaluation(msgspec.Struct, gc=False):
+    id: str
+    source: str
+    data: _Said
+
+
+_run = msgspec.json.Decoder(_Run).decode
+_evaluation = msgspec.json.Decoder(_Evaluation).decode
+
+
+def normalise(body: bytes) -> Conversation:
+    """`body` of a Trace as one conversation. What inbound.decode accepted never fails here.
+
+    A run that cannot be an example has a reason: its Trace's, or one that shows only in its messages (bad_arguments,
+    unsupported_content)."""
+    event = _run(body)
+    data = event.data
+    name, dialect = pick(data)
+    reason = reason_of(data, dialect)
+    talk = Talk() if dialect is None or reason in ("unknown_role", "no_messages") else talk_of(data, dialect)
+    return Conversation(
+        messages=talk.messages,
+        tools=talk.tools,
+        goal=dialect.goal(data) if dialect else "",
+        outcome=dialect.outcome(data) if dialect else "",
+        final_answer=talk.final_answer,
+        dialect=name,
+        domain=known(data, "domain") or None,
+        task_type=known(data, "task_type") or None,
+        task_id=known(data, "task_id") or None,
+        agent_id=known(data, "agent_id") or None,
+        model_version=data.model_version,
+        context=talk.context,
+        reason=reason or talk.reason,
+        event_id=event.id,
+        source=event.source,
+    )
+
+
+def read_score(body: bytes) -> ScoreView:
+    """What the event says of its run."""
+    event = _evaluation(body)
+    data = event.data
+    return ScoreView(
+        evaluation_id=data.evaluation_id or "",
+        quality_score=data.quality_score,
+        confidence=data.confidence if data.confidence is not None else data.confidence_level,
+        model_version=data.model_version,
+        failure=text_of(data.failure_classification) or None,
+        task_type=data.task_type,
+        event_id=event.id,
+        source=event.source,
+    )

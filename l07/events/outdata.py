@@ -1,0 +1,153 @@
+"""`data` of each event that we emit, a struct a type. A test holds docs/wire.md and the schemas against these."""
+
+from typing import Any
+
+import msgspec
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`data` of an event. None is absent, and is not written."""
+
+
+class BatchSealedData(Data, frozen=True, kw_only=True):
+    track: str
+    batch_id: str
+    cause: str  # count, age or idle
+    keys: list[str]  # natural keys, in the order in which the runs became complete
+    counts: dict[str, int]  # by decision: ACCEPT, REJECT
+    first: dict[str, int]  # "topic:partition" -> smallest and largest offset
+    last: dict[str, int]
+
+
+class DatasetCreatedData(Data, frozen=True, kw_only=True):
+    dataset: str
+    version: str
+    digest: str
+    uri: str
+    splits: dict[str, int]
+    domains: dict[str, int]
+    difficulties: dict[str, int]
+    task_types: dict[str, int]
+    score_mean: float | None = None  # 0-100
+    score_deviation: float | None = None
+    dropped: dict[str, int]  # reason -> rows
+    parent: str | None = None
+    added: int
+    removed: int
+    batches: list[str] | None = None
+    groups: dict[str, int] | None = None
+    tables: dict[str, int] | None = None  # contrast, review -> rows
+
+
+class TrainingStartedData(Data, frozen=True, kw_only=True):
+    job_id: str
+    track: str
+    method: str
+    base_model: str
+    base_digest: str | None = None
+    asked_base_model: str | None = None  # the name in the settings, where an alias led to the base
+    dataset_version: str
+    dataset_digest: str
+    config: dict[str, Any]
+    origins: dict[str, Any] | None = None  # where each value of config came from
+    attempt: int
+
+
+class TrainingProgressData(Data, frozen=True, kw_only=True):
+    job_id: str
+    attempt: int
+    step: int
+    steps: int
+    epoch: float | None = None
+    loss: float | None = None
+    tokens_per_s: float | None = None
+    eta_s: float | None = None
+
+
+class TrainingCompletedData(Data, frozen=True, kw_only=True):
+    job_id: str
+    track: str
+    dataset_version: str
+    train_rows: int
+    rows: dict[str, int]
+    losses: list[dict[str, Any]]  # {"step", "loss"}
+    eval_losses: list[dict[str, Any]]
+    train_loss: float | None = None
+    steps: int
+    tokens: int | None = None
+    seconds: float | None = None
+    cost_usd: float | None = None
+    peak_rss_bytes: int | None = None
+    digest: str
+    attempt: int | None = None
+
+
+class TrainingFailedData(Data, frozen=True, kw_only=True):
+    job_id: str
+    track: str
+    dataset_version: str | None = None
+    code: str
+    message: str
+    attempts: int
+    again: bool  # whether it will be tried again
+
+
+class ModelRegisteredData(Data, frozen=True, kw_only=True):
+    model: str
+    version: str
+    digest: str
+    uri: str
+    format: str
+    base_model: str
+    rank: int | None = None
+    lineage: dict[str, Any]
+
+
+class StageData(Data, frozen=True, kw_only=True):
+    """One stage of a validation. Estimate and interval are in the unit of the test; None: too little was measured."""
+
+    stage: str
+    result: str  # PASS, FAIL or INCONCLUSIVE
+    n: int
+    estimate: float | None = None
+    interval: list[float] | None = None
+    threshold: float | None = None
+    test: str | None = None
+    unit: str | None = None
+    needed_n: int | None = None
+    check: str | None = None
+    detail: str | None = None
+
+
+class ModelValidatedData(Data, frozen=True, kw_only=True):
+    model: str
+    version: str
+    digest: str
+    verdict: str  # DEPLOY, REVIEW or REJECT
+    stages: list[StageData]
+    report: str  # uri
+    report_digest: str | None = None
+    baseline: str | None = None
+    reasons: list[str] | None = None
+    needed_n: int | None = None
+    seconds: float | None = None
+
+
+class ModelStageChangedData(Data, frozen=True, kw_only=True):
+    model: str
+    version: str
+    digest: str | None = None
+    from_: str = msgspec.field(name="from")
+    to: str
+    by: str
+    reason: str
+    approvals: list[str] | None = None
+    previous: str | None = None  # the version that held the stage before
+
+
+class LearningAlertData(Data, frozen=True, kw_only=True):
+    code: str
+    severity: str  # info, warning or error
+    stopped: str
+    action: str
+    detail: str | None = None

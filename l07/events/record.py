@@ -1,0 +1,45 @@
+"""A record as it lies on the bus, before anybody has looked inside."""
+
+from typing import NamedTuple
+
+
+class TopicPartition(NamedTuple):
+    """One log. `str()` is the form used in keys, counters and reports: `topic:partition`."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition}"
+
+    @classmethod
+    def parse(cls, text: str) -> "TopicPartition":
+        """The reverse of `str()`; a topic name may hold colons."""
+        topic, _, partition = text.rpartition(":")
+        return cls(topic, int(partition))
+
+
+class Record(NamedTuple):
+    """One record; `timestamp_ms` is the bus's own time (producer's or broker's), milliseconds since 1970 UTC."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[bytes, bytes | None], ...] = ()
+
+    @property
+    def tp(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+
+class Message(NamedTuple):
+    """A record that is not on the bus yet; the bus picks the partition from the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[bytes, bytes | None], ...] = ()
+    timestamp_ms: int | None = None

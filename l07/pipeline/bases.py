@@ -1,0 +1,141 @@
+"""Base models by name: a folder, a tiny base that the project makes itself, or an alias of one of these."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from l07.domain import world
+from l07.domain.base import RECIPES, Recipe
+from l07.errors import BaseMissing
+from l07.ports import ArtifactStore, Trainer
+
+log = logging.getLogger("l07.bases")
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")  # weights follow from their versions
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a base model's name means here. Exactly one of `folder` and `recipe` is set."""
+
+    asked: str
+    name: str
+    folder: Path | None
+    recipe: Recipe | None
+
+    @property
+    def alias_of(self) -> str | None:
+        """The base that stands in for the name that was asked for; None when it is the same."""
+        return self.name if self.name != self.asked else None
+
+
+def resolve(asked: str, aliases: Mapping[str, str]) -> Resolved:
+    """The folder or recipe that `asked` names, through at most one alias.
+
+    Raises:
+        BaseMissing: E7710, neither a folder with a config.json, nor a tiny base, nor an alias; says what is here."""
+    name = aliases.get(asked, asked)
+    if name in RECIPES:
+        return Resolved(asked, name, None, RECIPES[name])
+    folder = Path(name)
+    if (folder / "config.json").is_file():
+        return Resolved(asked, name, folder.resolve(), None)
+    here = ", ".join([*RECIPES, *(f"{alias} (alias of {target})" for alias, target in aliases.items())])
+    raise BaseMissing(
+        f"the base model {asked!r} is not here; here are: {here}. Name a folder that holds a config.json, "
+        f'or set an alias: L07_MODELS__ALIASES=\'{{ "{asked}" = "tiny-base" }}\'',
+        asked=asked,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model that is here, on disk."""
+
+    resolved: Resolved
+    folder: Path
+    digest: str
+    recommended: Mapping[str, Any]
+
+
+async def prepare_base(
+    asked: str, *, aliases: Mapping[str, str], store: ArtifactStore, trainer: Trainer, timeout_s: float
+) -> Base:
+    """The base's folder; a tiny base is made at first use (about half a minute) and kept.
+
+    Raises:
+        BaseMissing: E7710. ChildError: the child that makes a tiny base failed."""
+    resolved = resolve(asked, aliases)
+    if resolved.alias_of:
+        log.warning("base_model_alias", extra={"asked": resolved.asked, "used": resolved.name})
+    folder = resolved.folder
+    if folder is None:
+        folder = await _make(RECIPES[resolved.name], store=store, trainer=trainer, timeout_s=timeout_s)
+    about = folder / "base.json"
+    facts = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    return Base(resolved, folder, facts.get("digest") or folder_digest(folder), facts.get("recommended", {}))
+
+
+async def _make(recipe: Recipe, *, store: ArtifactStore, trainer: Trainer, timeout_s: float) -> Path:
+    folder = recipe.folder(maker_digest())
+    uri = f"bases/{folder}"
+    if store.exists(uri):
+        return store.path(uri)
+    parent = (
+        await _make(RECIPES[recipe.parent], store=store, trainer=trainer, timeout_s=timeout_s)
+        if recipe.parent
+        else None
+    )
+    scratch = store.scratch(folder)
+    examples = _write_examples(recipe, scratch / "examples.jsonl") if recipe.examples else None
+    job = {
+        "kind": "make_base", "name": recipe.name, "seed": recipe.seed, "threads": 1,
+        "from": str(parent) if parent else None, "examples": str(examples) if examples else None, "output": str(scratch / "out"),
+    }  # fmt: skip
+    (scratch / "job.json").write_text(json.dumps(job), "utf-8")
+    log.info("base_model_making", extra={"base": recipe.name})
+    await trainer.run(scratch, timeout_s=timeout_s)
+    await store.publish(scratch / "out", uri)
+    return store.path(uri)
+
+
+def _write_examples(recipe: Recipe, path: Path) -> Path:
+    """Runs of good and bad agents of the generated world, as the policy that is to be improved has seen them."""
+    with path.open("w", encoding="utf-8") as out:
+        for run in world.mixed_runs(recipe.examples, seed=recipe.seed):
+            out.write(json.dumps(run) + "\n")
+    return path
+
+
+@cache
+def maker_digest() -> str:
+    """SHA-256 over the code that makes a base and the versions of its libraries: when either changes, a base is made anew."""
+    root = Path(__file__).parents[1]
+    sources = sorted([*(root / "training").glob("*.py"), *(root / "domain" / "world").glob("*.py")])
+    digest = hashlib.sha256(json.dumps({name: library_version(name) for name in LIBRARIES}).encode())
+    for path in sources:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def library_version(name: str) -> str:
+    """The installed version, read without importing it; "absent" where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a model folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(folder)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

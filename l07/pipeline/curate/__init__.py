@@ -1,0 +1,190 @@
+"""A sealed batch -> dataset.created, or batch.pending. Light: the work is done by the Curator, in its own process."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from l07.domain.quality import CurateRules
+from l07.errors import DatasetConflict
+from l07.ports import ArtifactStore, CurateRequest, Curator, Entry, ExampleBuffer, Ledger, SealedBatch
+from l07.settings import Settings, Track
+
+CREATED = "dataset.created"
+PENDING = "batch.pending"
+
+EVENT_FIELDS = (
+    "dataset", "version", "digest", "splits", "domains", "difficulties", "task_types", "groups",
+    "score_mean", "score_deviation", "parent", "added", "removed", "batches",
+)  # fmt: skip
+
+
+class SealedData(Protocol):
+    @property
+    def track(self) -> str: ...
+    @property
+    def batch_id(self) -> str: ...
+
+
+class Sealed(Protocol):
+    """A batch.sealed event, as far as it is needed here."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def correlationid(self) -> str | None: ...
+    @property
+    def data(self) -> SealedData: ...
+
+
+async def curate_batch(
+    cause: Sealed, *, buffer: ExampleBuffer, ledger: Ledger, store: ArtifactStore, curator: Curator, settings: Settings
+) -> None:
+    """Build the next version of the batch's track and record it; without one, record that the batch waits.
+
+    May be repeated at every point: the version's folder appears whole, then the ledger says so, and only then the
+    buffer lets the batches go. A folder that an interrupted run left without an entry is taken as it is, if it is of
+    the same batches.
+
+    Raises CuratorDied (Transient), DatasetChanged, DatasetUnreadable, GoldenUnreadable, DatasetConflict (Fatal)."""
+    track, batch_id = cause.data.track, cause.data.batch_id
+    state = Standing.of(await ledger.entries(), track)
+    done = state.version_with(batch_id)
+    if done is None and batch_id not in state.pending:
+        done = await _curate(
+            cause, state, buffer=buffer, ledger=ledger, store=store, curator=curator, settings=settings
+        )
+    if done is not None:
+        for finished in done.body["batches"]:
+            await buffer.release(finished)
+
+
+async def _curate(
+    cause: Sealed,
+    state: "Standing",
+    *,
+    buffer: ExampleBuffer,
+    ledger: Ledger,
+    store: ArtifactStore,
+    curator: Curator,
+    settings: Settings,
+) -> Entry | None:
+    track, batch_id = cause.data.track, cause.data.batch_id
+    batches = [await buffer.read(ident) for ident in (*state.pending, batch_id)]
+    made = await next_version(cause, batches, state, ledger=ledger, store=store, curator=curator, settings=settings)
+    if isinstance(made, Entry):
+        return made
+    body = {"track": track, "batch_id": batch_id, "cause": cause.id, **made}
+    await ledger.append(PENDING, batch_id, body, at=_time(batches[-1].seal.sealed_at_ms))
+    return None
+
+
+async def next_version(
+    cause: Sealed,
+    batches: Sequence[SealedBatch],
+    state: "Standing",
+    *,
+    ledger: Ledger,
+    store: ArtifactStore,
+    curator: Curator,
+    settings: Settings,
+) -> Entry | Mapping[str, Any]:
+    """The recorded version that takes these batches in, or why there is none; then nothing is recorded."""
+    track = cause.data.track
+    scratch = store.scratch(f"dataset-{cause.data.batch_id}")
+    request = _request(track, batches, state, scratch, store=store, settings=settings)
+    curated = await curator.build(request)
+    if not curated.version:
+        shutil.rmtree(scratch, ignore_errors=True)
+        return curated.summary
+    uri = f"datasets/{track}/{curated.version}"
+    await store.publish(scratch, uri)
+    manifest = await curator.summary(store.path(uri))
+    ids = [batch.seal.batch_id for batch in batches]
+    if list(manifest["batches"]) != ids:
+        raise DatasetConflict(f"{uri} was built from {manifest['batches']}, not from {ids}; move it away", uri=uri)
+    at = _time(batches[-1].seal.sealed_at_ms)
+    return await ledger.append(CREATED, f"{track}:{curated.version}", _body(cause, manifest, uri), at=at)
+
+
+def _request(
+    track: str,
+    batches: Sequence[SealedBatch],
+    state: "Standing",
+    scratch: Path,
+    *,
+    store: ArtifactStore,
+    settings: Settings,
+) -> CurateRequest:
+    rule = settings.tracks.get(track, Track())
+    return CurateRequest(
+        track=track,
+        batches=batches,
+        rules=rules_of(settings, rule),
+        parent=store.path(state.newest.body["data"]["uri"]) if state.newest else None,
+        golden=Path(rule.golden) if rule.golden else None,
+        output=scratch,
+    )
+
+
+def rules_of(settings: Settings, track: Track) -> CurateRules:
+    """The numbers that a version depends on."""
+    rule = settings.filter
+    return CurateRules(
+        seed=settings.seed,
+        quality_threshold=rule.quality_threshold,
+        confidence_threshold=rule.confidence_threshold,
+        max_outlier_probability=rule.max_outlier_probability,
+        outlier_z=rule.outlier_z,
+        near_duplicate_similarity=rule.near_duplicate_similarity,
+        cluster_similarity=rule.cluster_similarity,
+        max_secrets=rule.max_secrets,
+        contrast_ratio=settings.contrast.max_ratio,
+        max_examples=track.max_examples,
+    )
+
+
+def _body(cause: Sealed, manifest: Mapping[str, Any], uri: str) -> dict[str, Any]:
+    tables = {name: manifest[name] for name in ("contrast", "review")}
+    return {
+        "subject": f"datasets/{manifest['dataset']}:{manifest['version']}",
+        "causationid": cause.id,
+        "correlationid": cause.correlationid,
+        "data": {
+            **{name: manifest[name] for name in EVENT_FIELDS},
+            "uri": uri,
+            "dropped": manifest["reasons"],
+            "tables": tables,
+        },
+        **{name: manifest[name] for name in ("batches", "altered", "counts", "notes", "golden", "seed")},
+    }
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Standing:
+    """Where a track stands: a fold over the ledger."""
+
+    def __init__(self) -> None:
+        self.newest: Entry | None = None
+        self.pending: list[str] = []  # batches that wait, in the order of their entries
+        self._version_of: dict[str, Entry] = {}
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], track: str) -> "Standing":
+        state = cls()
+        for entry in entries:
+            if entry.kind == CREATED and entry.body["data"]["dataset"] == track:
+                state.newest = entry
+                state._version_of |= dict.fromkeys(entry.body.get("batches", ()), entry)
+                state.pending = [batch for batch in state.pending if batch not in state._version_of]
+            elif entry.kind == PENDING and entry.body["track"] == track:
+                state.pending.append(entry.body["batch_id"])
+        return state
+
+    def version_with(self, batch_id: str) -> Entry | None:
+        """The entry of the version that took the batch in."""
+        return self._version_of.get(batch_id)

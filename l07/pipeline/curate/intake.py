@@ -1,0 +1,159 @@
+"""Sealed rows -> examples that may be kept: known keys drop out, runs are extracted, completeness is judged, secrets
+leave."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from l07.domain.dataset import Member
+from l07.domain.deeds import deeds_of
+from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
+from l07.domain.quality import COMPLETENESS, CurateRules, Verdict, judge
+from l07.domain.scrub import scrub
+from l07.events.normalise import read_score
+from l07.ports import SealedBatch, SealedRow
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A run that the dataset has not seen. No example: nothing can be kept of it, but its key is known from now on."""
+
+    member: Member
+    example: TrainingExample | None
+    provenance: Provenance | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A later score of a run that an earlier batch sealed."""
+
+    row: SealedRow
+    batch_id: str
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the score alone: the trace's is in the line of the batch that brought it."""
+        said = read_score(self.row.evaluation) if self.row.evaluation is not None else None
+        at = self.row.evaluation_at
+        return Provenance(
+            trace_event="",
+            trace_source="",
+            trace_at="",
+            score_event=said.event_id if said else None,
+            score_source=said.source if said else None,
+            score_at=f"{at[0]}:{at[1]}:{at[2]}" if at else None,
+            trace_sha256="",
+            batch_id=self.batch_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the batches bring, by natural key. `counts`: keys that the dataset has already, and what was scrubbed."""
+
+    fresh: Mapping[str, Fresh]
+    revisions: Mapping[str, Revision]
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def take_in(batches: Sequence[SealedBatch], known: Mapping[str, Member], rules: CurateRules) -> Intake:
+    """Read the batches in their order; rows of a batch in any order give the same."""
+    counts: Counter[str] = Counter()
+    fresh: dict[str, Fresh] = {}
+    revisions: dict[str, Revision] = {}
+    for batch in batches:
+        ident = batch.seal.batch_id
+        for row in sorted(batch.rows, key=_row_order):
+            if row.revision:
+                revisions[row.key] = Revision(row, ident)
+            elif row.key in known or row.key in fresh:
+                counts["already_in_dataset"] += 1
+            else:
+                fresh[row.key] = _fresh(row, ident, rules, counts)
+    return Intake(dict(sorted(fresh.items())), dict(sorted(revisions.items())), dict(sorted(counts.items())))
+
+
+def _row_order(row: SealedRow) -> tuple[str, bool, float, float, bytes]:
+    """Among the revisions of one key in a batch the most confident is read last, and stays."""
+    return (row.key, row.revision, row.confidence, row.score, row.evaluation or b"")
+
+
+def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[str]) -> Fresh:
+    example = extract(
+        row.key, row.trace, row.evaluation, score=row.score, confidence=row.confidence,
+        trace_at=row.trace_at, evaluation_at=row.evaluation_at, batch_id=batch_id,
+    )  # fmt: skip
+    if isinstance(example, NoExample):
+        reasons = tuple(dict.fromkeys((*row.reasons, example.reason)))
+        return Fresh(_nothing(row, batch_id, reasons), None, None)
+    clean = scrub(example.goal, example.messages, example.tools)
+    verdict = judge(example, row.decision, row.reasons)
+    if clean.hits > rules.max_secrets:
+        counts["quarantined"] += 1
+        verdict = Verdict("QUARANTINE", (*verdict.reasons, *(f"secret_{kind}" for kind in clean.kinds)))
+    elif clean.hits:
+        counts["scrubbed"] += 1
+        counts.update({f"scrubbed_{kind}": number for kind, number in clean.kinds.items()})
+        goal, messages, tools = clean.values
+        example = replace(example, goal=goal, messages=messages, tools=tools)
+    member = _member(example, verdict, batch_id)
+    keep = (
+        verdict.decision != "QUARANTINE"
+        and "no_assistant_turn" not in verdict.reasons
+        and "malformed_call" not in verdict.reasons
+    )
+    return Fresh(member, example if keep else None, example.provenance)
+
+
+def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...]) -> Member:
+    return Member(
+        key=row.key, task="", source="", domain="", task_type="", difficulty=0.0, quality_score=row.score,
+        confidence=row.confidence, decision="REJECT", reasons=reasons, batch_id=batch_id, content="", exact="",
+    )  # fmt: skip
+
+
+def _member(example: TrainingExample, verdict: Verdict, batch_id: str) -> Member:
+    body = (example.goal, example.messages, example.tools, example.outcome, example.task_id, example.agent_id)
+    return Member(
+        key=example.key,
+        task=f"{example.domain}/{example.task_id}",
+        source=example.source,
+        domain=example.domain,
+        task_type=example.task_type,
+        difficulty=example.difficulty,
+        quality_score=example.quality_score,
+        confidence=example.confidence,
+        decision=verdict.decision,
+        reasons=verdict.reasons,
+        batch_id=batch_id,
+        content=_sha256(body),
+        exact=_sha256([_without_ids(message) for message in example.messages]),
+        deeds=deeds_of(example.messages),
+        features=tuple(example.features[name] for name in FEATURES),
+    )
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
+
+
+def _without_ids(message: Mapping[str, Any]) -> list[Any]:
+    """Call ids are drawn anew in every run; two runs that differ in nothing else are one."""
+    calls = [call.get("function") for call in message.get("tool_calls") or ()]
+    return [message.get("role"), message.get("content"), calls, message.get("name")]
+
+
+def revised(member: Member, revision: Revision) -> Member:
+    """The member with its later score. What was wrong with the messages stays wrong; the gates' old reasons go."""
+    row = revision.row
+    lasting = tuple(reason for reason in member.reasons if reason in COMPLETENESS)
+    scored = replace(member, quality_score=row.score, confidence=row.confidence)
+    if row.decision == "REJECT" or lasting:
+        return replace(scored, decision="REJECT", reasons=(*row.reasons, *lasting))
+    if member.decision == "REVIEW":
+        return scored
+    return replace(scored, decision="ACCEPT", reasons=() if member.decision == "REJECT" else member.reasons)

@@ -1,0 +1,154 @@
+"""Records -> what to apply: decode, route to a track, tell what cannot be read. Pure: a list in, one batch out."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import xxhash
+
+from l07.errors import BadEvent, Poison
+from l07.events import inbound
+from l07.events.record import Message, Record, TopicPartition
+from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
+from l07.settings import Settings
+
+RAW_LIMIT = 64 * 1024  # bytes of a dead letter's record that are kept; above, a retry reads the source offset again
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRule:
+    """Which traces are this track's; an empty set takes all."""
+
+    name: str
+    domains: frozenset[str]
+    sources: frozenset[str]
+
+    def takes(self, domain: str, source: str) -> bool:
+        return (not self.domains or domain in self.domains) and (not self.sources or source in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRules:
+    """All that ingest needs to know; made once from the settings."""
+
+    limits: inbound.Limits
+    names: inbound.TypeNames
+    tracks: Sequence[TrackRule]
+    dlq: str
+    cluster: str  # which bus, part of a dead letter's id
+
+
+def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
+    """The rules of these settings; tracks in the order in which they are written, the first match wins."""
+    types = settings.types
+    return IngestRules(
+        limits=inbound.Limits(max_bytes=settings.ingest.max_event_bytes, max_age_s=settings.ingest.max_event_age_s),
+        names=inbound.TypeNames(trace=types.trace, plan=types.plan, score=types.score),
+        tracks=[
+            TrackRule(name, frozenset(track.match.domains), frozenset(track.match.sources))
+            for name, track in settings.tracks.items()
+        ],
+        dlq=settings.topics.dlq,
+        cluster=cluster,
+    )
+
+
+def ingest(slices: Sequence[Slice], *, rules: IngestRules, order: Sequence[Record] | None = None) -> IngestBatch:
+    """What these records do to the buffer. `order` interleaves the slices' records; without it they go slice by slice."""
+    index = {slice_.tp: number for number, slice_ in enumerate(slices)}
+    parts = [_part(slice_) for slice_ in slices]
+    records = order if order is not None else [record for slice_ in slices for record in slice_.records]
+    return IngestBatch(parts, [_item(record, index[record.tp], rules) for record in records])
+
+
+def record_digest(record: Record) -> bytes:
+    """16 bytes that recognise a record's value when its partition is read again."""
+    return xxhash.xxh3_128_digest(record.value or b"")
+
+
+def _part(slice_: Slice) -> Part:
+    if not slice_.records:
+        return Part(slice_.tp, slice_.start, slice_.next, b"", 0)
+    last = slice_.records[-1]
+    return Part(slice_.tp, slice_.start, slice_.next, record_digest(last), last.timestamp_ms)
+
+
+def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:
+    try:
+        event = inbound.decode(record, limits=rules.limits, names=rules.names)
+    except BadEvent as err:  # one record's fault is one dead letter: the only place below the runner that catches
+        return Unreadable(part, record.offset, dead_letter(record, err, rules=rules))
+    if isinstance(event, inbound.Other):
+        return Ignored(part, record.offset, "type_not_read")
+    if isinstance(event, inbound.Score):
+        return Half(
+            part, record.offset, record.timestamp_ms, event.key, "score", event.content, "", "",
+            event.score, event.confidence, event.evaluation_id, event.body,
+        )  # fmt: skip
+    return _trace_half(event, record, part, rules)
+
+
+def _trace_half(event: inbound.Trace, record: Record, part: int, rules: IngestRules) -> Half | Ignored:
+    track = next((rule.name for rule in rules.tracks if rule.takes(event.domain, event.source)), None)
+    if track is None:
+        return Ignored(part, record.offset, "no_track")
+    side: Side = "both" if event.score is not None and event.confidence is not None else "trace"
+    return Half(
+        part, record.offset, record.timestamp_ms, event.key, side, event.content, track, event.reason,
+        event.score, event.confidence, event.evaluation_id, event.body,
+    )  # fmt: skip
+
+
+def dead_letter(record: Record, err: BadEvent, *, rules: IngestRules) -> Message:
+    """The dead letter of an inbound record; the same record and error give the same bytes."""
+    return _dead_letter(record, err, cluster=rules.cluster, dlq=rules.dlq)
+
+
+def dead_letter_of_control(record: Record, err: Poison, *, dlq: str) -> Message:
+    """The dead letter of one of our own events that a handler could never take."""
+    return _dead_letter(record, err, cluster="control", dlq=dlq)
+
+
+def _dead_letter(record: Record, err: Poison, *, cluster: str, dlq: str) -> Message:
+    place = f"{cluster}/{record.topic}/{record.partition}/{record.offset}"
+    ident = hashlib.sha256(place.encode()).hexdigest()[:24]
+    value = record.value or b""
+    envelope: Mapping[str, object] = {
+        "specversion": "1.0",
+        "type": "learning.dead_letter",
+        "source": "/l07/ingest",
+        "id": ident,
+        "subject": f"{record.topic}:{record.partition}:{record.offset}",
+        "time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat().replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "data": {
+            "id": ident,
+            "code": err.code,
+            "message": err.message,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp_ms": record.timestamp_ms,
+            "headers": [[_b64(name), _b64(text)] for name, text in record.headers],
+            "key": _b64(record.key),
+            "sha256": hashlib.sha256(value).hexdigest(),
+            "length": len(value),
+            "raw": _b64(value) if record.value is not None and len(value) <= RAW_LIMIT else None,
+        },
+    }
+    return Message(dlq, ident.encode(), msgspec.json.encode(envelope), _STRUCTURED, record.timestamp_ms)
+
+
+_STRUCTURED = ((b"content-type", b"application/cloudevents+json; charset=UTF-8"),)
+
+
+def _b64(raw: bytes | None) -> str | None:
+    return None if raw is None else base64.b64encode(raw).decode("ascii")
+
+
+def check_resume(tp: TopicPartition, last: Record | None, digest: bytes) -> bool:
+    """Whether the last applied record of `tp` is still the one that was applied; a record that is gone cannot be checked."""
+    return last is None or not digest or record_digest(last) == digest

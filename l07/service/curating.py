@@ -1,0 +1,150 @@
+"""Datasets for a caller in Python: the examples of a call as one sealed batch, then the curator's own functions."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from l07.domain.dataset.version import Refusal
+from l07.domain.example import TrainingExample
+from l07.errors import BadArtifactName, NothingByThatName
+from l07.pipeline import curate
+from l07.pipeline.release import MODEL_NAME
+from l07.ports import Entry, Seal, SealedBatch, SealedRow
+from l07.service.extracting import TrainingDataExtractor, as_row
+from l07.service.folder import DataFolder, with_track
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One published version. `datasets.load_dataset(str(dataset.folder))` reads it."""
+
+    dataset_id: str  # "<name>:<version>"
+    name: str
+    version: str
+    digest: str
+    uri: str
+    folder: Path
+    splits: Mapping[str, int]  # rows of train, validation, test
+    created_at: str  # RFC 3339
+    data: Mapping[str, Any]  # all that dataset.created says
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    track: str
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What stands where the pipeline has the event batch.sealed: a person asked."""
+
+    data: _Batch
+    correlationid: str | None = None
+
+    @property
+    def id(self) -> str:
+        return f"asked:{self.data.batch_id}"
+
+
+@dataclass(slots=True)
+class DatasetCurator:
+    """Versions of the tracks in one data folder. `extractor`: where the events behind the examples are known."""
+
+    folder: DataFolder
+    extractor: TrainingDataExtractor = field(default_factory=TrainingDataExtractor)
+    total_datasets: int = 0  # versions, as of the last call
+
+    async def create_dataset(self, *, name: str, examples: Sequence[TrainingExample], now: datetime) -> Dataset:
+        """The next version of the track `name`, with these examples added to those of the version before.
+
+        An example below a gate goes beside the splits (`contrast`), never into one. The same examples again change
+        nothing: the version that has them comes back.
+
+        Raises:
+            TooFewGroups: E7101, fewer than ten groups of accepted runs, or a split would be empty.
+            BadArtifactName: E7406. DatasetConflict (E7106), GoldenUnreadable (E7105), StoreFull (E7400)."""
+        if not MODEL_NAME.fullmatch(name):
+            raise BadArtifactName(f"{name!r} is no name for a dataset: letters, digits, '_', '-', '.'", name=name)
+        batch = _sealed(name, [self._row(number, example) for number, example in enumerate(examples)], now)
+        entries = await self.folder.datasets.entries()
+        standing = curate.Standing.of(entries, name)
+        entry = standing.version_with(batch.seal.batch_id) or await self._next_version(batch, standing)
+        await self.refresh()
+        return self._dataset(entry)
+
+    async def get_dataset(self, dataset_id: str) -> Dataset:
+        """Raises NothingByThatName (E7903), with what is there."""
+        entry = await self.folder.datasets.find(curate.CREATED, dataset_id)
+        if entry is None:
+            here = ", ".join(dataset.dataset_id for dataset in (await self.list_datasets())[-3:]) or "none yet"
+            raise NothingByThatName(f"there is no dataset {dataset_id}; the newest are: {here}", id=dataset_id)
+        return self._dataset(entry)
+
+    async def list_datasets(self) -> list[Dataset]:
+        """Every version of every track, oldest first."""
+        return [self._dataset(entry) for entry in await self.folder.datasets.entries() if entry.kind == curate.CREATED]
+
+    async def refresh(self) -> None:
+        self.total_datasets = len(await self.list_datasets())
+
+    def statistics(self) -> dict[str, Any]:
+        return {"total_datasets": self.total_datasets}
+
+    async def _next_version(self, batch: SealedBatch, standing: curate.Standing) -> Entry:
+        folder = self.folder
+        made = await curate.next_version(
+            _Asked(_Batch(batch.seal.track, batch.seal.batch_id)),
+            [batch],
+            standing,
+            ledger=folder.datasets,
+            store=folder.store,
+            curator=folder.curator,
+            settings=with_track(folder.settings, batch.seal.track),
+        )
+        if isinstance(made, Entry):
+            return made
+        refusal = Refusal(**made)
+        if refusal.reason == "no_change" and standing.newest is not None:
+            return standing.newest
+        refusal.raise_()
+        raise AssertionError("a refusal raises")
+
+    def _row(self, number: int, example: TrainingExample) -> SealedRow:
+        return self.extractor.row_of(example) or as_row(example, number=number, settings=self.folder.settings)
+
+    def _dataset(self, entry: Entry) -> Dataset:
+        data = entry.body["data"]
+        return Dataset(
+            dataset_id=entry.key,
+            name=data["dataset"],
+            version=data["version"],
+            digest=data["digest"],
+            uri=data["uri"],
+            folder=self.folder.store.path(data["uri"]),
+            splits=data["splits"],
+            created_at=entry.at,
+            data=data,
+        )
+
+
+def _sealed(name: str, rows: Sequence[SealedRow], now: datetime) -> SealedBatch:
+    """The id follows from what is in it, so that the same call twice is one batch."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr((row.key, row.score, row.confidence, row.decision, row.trace, row.evaluation)).encode())
+    accepted = sum(row.decision == "ACCEPT" for row in rows)
+    seal = Seal(
+        batch_id=f"{name}-python-{digest.hexdigest()[:16]}",
+        track=name,
+        cause="idle",
+        sealed_at_ms=int(now.timestamp() * 1000),
+        accepted=accepted,
+        rejected=len(rows) - accepted,
+        first={},
+        last={},
+    )
+    return SealedBatch(seal, rows)

@@ -1,0 +1,115 @@
+"""The filter for a caller in Python: every decision with its reasons, and the examples that pass.
+
+Duplicates and the split of a group need the dataset that the examples go into: the curator decides those.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from l07.domain.example import FEATURES, TrainingExample, measure
+from l07.domain.quality import Verdict, judge
+from l07.service.joining import gate
+from l07.settings import Settings
+
+COUNTS = {
+    "ACCEPT": "accepted_count",
+    "REVIEW": "review_count",
+    "REJECT": "rejected_count",
+    "QUARANTINE": "quarantined_count",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FilterConfig:
+    """The gates and the limits beside them.
+
+    Raises:
+        ValueError: a value out of range."""
+
+    quality_threshold: float = 70.0  # smallest score, 0-100
+    confidence_threshold: float = 0.6  # smallest confidence, 0-1
+    max_outlier_probability: float = 0.15  # a rank within (source, domain)
+    outlier_z: float = 3.5  # REVIEW only where the robust z is above this too
+    max_secrets: int = 5  # more different secrets than this: quarantine
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        shares = (self.confidence_threshold, self.max_outlier_probability)
+        fits = 0 <= self.quality_threshold <= 100 and all(0 <= share <= 1 for share in shares)
+        if not fits or self.outlier_z <= 0 or self.max_secrets < 0:
+            raise ValueError(f"out of range: {self}")
+
+    @classmethod
+    def of(cls, settings: Settings) -> "FilterConfig":
+        rule = settings.filter
+        return cls(
+            quality_threshold=rule.quality_threshold,
+            confidence_threshold=rule.confidence_threshold,
+            max_outlier_probability=rule.max_outlier_probability,
+            outlier_z=rule.outlier_z,
+            max_secrets=rule.max_secrets,
+            seed=settings.seed,
+        )
+
+
+class ExampleQualityFilter:
+    """Counts over all calls. Nothing is changed: secrets are taken out when a dataset is made."""
+
+    def __init__(self, config: FilterConfig | None = None) -> None:
+        self.config = config or FilterConfig()
+        self._decisions: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    async def filter(self, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+        """Those that are ACCEPT, in their order."""
+        verdicts = await asyncio.to_thread(self.judge, examples)
+        self._decisions.update(verdict.decision for verdict in verdicts)
+        self._reasons.update(reason for verdict in verdicts for reason in verdict.reasons)
+        return [example for example, verdict in zip(examples, verdicts, strict=True) if verdict.decision == "ACCEPT"]
+
+    def judge(self, examples: Sequence[TrainingExample]) -> list[Verdict]:
+        """ACCEPT, REVIEW, REJECT or QUARANTINE for each, with every reason. Outliers: among this call's accepted."""
+        verdicts = [self._gates(example) for example in examples]
+        accepted = [number for number, verdict in enumerate(verdicts) if verdict.decision == "ACCEPT"]
+        for number, reasons in self._outliers([examples[number] for number in accepted], accepted).items():
+            decision = "REVIEW" if "outlier_z" in reasons else verdicts[number].decision
+            verdicts[number] = Verdict(decision, (*verdicts[number].reasons, *reasons))
+        return verdicts
+
+    def statistics(self) -> dict[str, Any]:
+        counts = {name: self._decisions[decision] for decision, name in COUNTS.items()}
+        return {**counts, "reasons": dict(sorted(self._reasons.items()))}
+
+    def _gates(self, example: TrainingExample) -> Verdict:
+        from l07.domain.scrub import scrub
+
+        config = self.config
+        reasons = gate(
+            "", example.quality_score, example.confidence,
+            quality_threshold=config.quality_threshold, confidence_threshold=config.confidence_threshold,
+        )  # fmt: skip
+        verdict = judge(example, "REJECT" if reasons else "ACCEPT", reasons)
+        found = scrub(example.goal, example.messages, example.tools)
+        if found.hits > config.max_secrets:
+            return Verdict("QUARANTINE", (*verdict.reasons, *(f"secret_{kind}" for kind in found.kinds)))
+        return verdict
+
+    def _outliers(self, examples: Sequence[TrainingExample], numbers: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """The reasons of each, by its number in the call; runs of one key are told apart by it."""
+        from l07.domain.outliers import Run, strangeness
+
+        runs = [
+            Run(f"{example.key}\0{number}", example.source, example.domain, _features(example), new=True)
+            for example, number in zip(examples, numbers, strict=True)
+        ]
+        limits = {"max_probability": self.config.max_outlier_probability, "max_z": self.config.outlier_z}
+        strange = strangeness(runs, seed=self.config.seed)
+        return {int(key.rpartition("\0")[2]): found.reasons(**limits) for key, found in strange.items()}
+
+
+def _features(example: TrainingExample) -> tuple[float, ...]:
+    known = example.features or measure(example.messages, example.goal)
+    return tuple(known[name] for name in FEATURES)

@@ -1,0 +1,61 @@
+"""A base model's folder: is it complete, is it the one that the job names, what does it recommend."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from l07.errors import BaseDiffers, BaseIncomplete
+from l07.training.files import file_digests, fold
+
+ABOUT = "base.json"
+NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def base_digest(folder: Path) -> str:
+    """One digest of the folder's files, base.json aside: that holds the digest."""
+    return fold(file_digests(folder, without=(ABOUT,)))
+
+
+def check_base(folder: Path, digest: str) -> None:
+    """Complete, and the one that the job names.
+
+    Raises:
+        BaseIncomplete: E7723. BaseDiffers: E7724."""
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        raise BaseIncomplete(f"the base {folder} lacks {', '.join(missing)}", missing=missing)
+    found = base_digest(folder)
+    if found != digest:
+        raise BaseDiffers(f"the base {folder} has digest {found}, the job names {digest}")
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What base.json says; nothing for a base that somebody else made."""
+    path = folder / ABOUT
+    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """Model and tokenizer, from safetensors only.
+
+    Raises:
+        BaseIncomplete: E7723, a file that cannot be read."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except (ValueError, KeyError, SafetensorError) as err:
+        raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err
+    return model, tokenizer
+
+
+def context(model: Any) -> int:
+    """Tokens that the model can look at."""
+    return int(model.config.max_position_embeddings)

@@ -1,0 +1,59 @@
+"""Adapters: which weights of a base may move, how they are kept, and how they become part of the base again.
+
+Source: Hu et al., "LoRA" (2021), section 4. Departures: all linear layers, not only attention; and embeddings trained whole
+where the base asks for it, because low rank alone cannot teach a vocabulary of a thousand tokens its new words.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from l07.domain.job import LoRAConfig
+from l07.training.files import file_digests, fold, write_json
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def attach(model: Any, config: LoRAConfig, *, base_name: str, base_digest: str) -> Any:
+    """`model` with an adapter that starts as no change at all."""
+    tied = bool(model.config.tie_word_embeddings)
+    whole = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
+        modules_to_save=whole if config.embeddings else None,
+        ensure_weight_tying=tied and config.embeddings,
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, lora)
+    # a local path would differ from machine to machine and say nothing elsewhere; the digest finds the base anywhere
+    settings = adapted.peft_config["default"]
+    settings.base_model_name_or_path, settings.revision = base_name, base_digest
+    return adapted
+
+
+def save(model: Any, folder: Path, about: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Adapter weights, their settings and l07.json into `folder`; digests of the files, and one of the weights."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's card is a form that nobody filled in
+    settings = folder / "adapter_config.json"
+    write_json(
+        settings,
+        {
+            name: sorted(value) if isinstance(value, list) else value
+            for name, value in json.loads(settings.read_text("utf-8")).items()
+        },
+    )
+    write_json(folder / "l07.json", about)
+    files = file_digests(folder)
+    return files, fold({WEIGHTS: files[WEIGHTS]})
+
+
+def merged(model: Any) -> Any:
+    """The base with the adapter's change added to its own weights."""
+    assert isinstance(model, PeftModel)
+    return model.merge_and_unload()

@@ -1,0 +1,58 @@
+"""A model as it would be served: the base with its adapter merged in, its tokenizer, and how much it can read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    net: Any
+    tokenizer: PreTrainedTokenizerBase
+    context: int  # tokens
+    mark: str  # what its template writes before a tool call
+
+
+def load(spec: Mapping[str, Any]) -> Model:
+    """The base, with its adapter merged in: what is measured is what would be served."""
+    net = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=torch.float32, local_files_only=True)
+    if spec["adapter"]:
+        net = PeftModel.from_pretrained(net, spec["adapter"]).merge_and_unload()
+    net.eval()
+    tokenizer = AutoTokenizer.from_pretrained(spec["base"], local_files_only=True)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Model(net, tokenizer, int(net.config.max_position_embeddings), call_mark(tokenizer))
+
+
+_ASK = {"role": "user", "content": "ask"}
+_CALL = {"id": "c1", "type": "function", "function": {"name": "callword", "arguments": {"key": "value"}}}
+
+
+def call_mark(tokenizer: Any) -> str:
+    """What this template puts between the start of an answer and the JSON of a tool call, such as `<tool_call>`."""
+    said = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+    before = tokenizer.apply_chat_template([_ASK], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([_ASK, said], tokenize=False)
+    answer = whole[len(before) :] if whole.startswith(before) else ""
+    mark, found, _ = answer.partition('{"name": "callword"')
+    return mark.strip() if found else ""
+
+
+def token_ids(tokenizer: Any, messages: Sequence[Any], tools: Any, **options: Any) -> list[int]:
+    encoded = tokenizer.apply_chat_template(messages, tools=tools, tokenize=True, return_dict=True, **options)
+    return list(encoded["input_ids"])
+
+
+def common_start(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """The longest common beginning."""
+    first = min(sequences, key=len)
+    for at, token in enumerate(first):
+        if any(other[at] != token for other in sequences):
+            return list(first[:at])
+    return list(first)

@@ -1,0 +1,29 @@
+"""What a running job says of itself: one JSON line a second at most, and a line for each state that it enters."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+class ProgressFile:
+    """Appends to JOB_DIR/progress.jsonl; a line is written in one piece."""
+
+    def __init__(self, folder: Path, *, every_s: float = 1.0) -> None:
+        self._path = folder / "progress.jsonl"
+        self._every_s = every_s
+        self._last_s: float | None = None
+
+    def state(self, name: str) -> None:
+        self._append({"state": name})
+
+    def step(self, **line: Any) -> None:
+        """Skipped when the last one is less than a second old."""
+        now_s = time.monotonic()
+        if self._last_s is None or now_s - self._last_s >= self._every_s:
+            self._last_s = now_s
+            self._append(line)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")

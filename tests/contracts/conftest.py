@@ -1,0 +1,34 @@
+"""Disks that are full and folders that cannot be written, for real where this machine allows it."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small disk here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture(params=["a file in its place", "an immutable folder"])
+def unwritable(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A data folder that nobody can write, root included."""
+    folder = tmp_path / "data"
+    if request.param == "a file in its place":
+        folder.write_text("not a folder")
+        yield folder
+        return
+    folder.mkdir()
+    if subprocess.run(["chattr", "+i", folder], capture_output=True, check=False).returncode:
+        pytest.skip("no right to make a folder immutable here")
+    yield folder
+    subprocess.run(["chattr", "-i", folder], check=True)

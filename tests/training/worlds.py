@@ -1,0 +1,94 @@
+"""Dataset folders, golden sets and job folders for tests that really train: the generated world without the loop."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from l07.domain import world
+
+Row = dict[str, Any]
+SPLITS = ("train",) * 8 + ("validation", "test")
+
+
+def rows_of_world(tasks_per_domain: int, seed: int) -> list[Row]:
+    """Runs that kept the policy, as the curator would write them."""
+    out = []
+    for done in world.demo_runs(tasks_per_domain, seed):
+        if done.success:
+            about = {"key": f"execution:{done.agent}-{done.task.task_id}", "group": done.task.task_id}
+            where = {
+                "domain": done.task.domain,
+                "difficulty": 0.1 + 0.2 * sum("tool_calls" in m for m in done.messages),
+            }
+            out.append({**about, **where, "messages": [dict(m) for m in done.messages], "tools": done.tools})
+    return out
+
+
+def write_dataset(
+    folder: Path, rows: Iterable[Row], change: Callable[[str, list[Row]], list[Row]] | None = None
+) -> str:
+    """80/10/10 by task in each domain; `change` may alter a split before it is written. Returns the digest."""
+    (folder / "data").mkdir(parents=True)
+    splits: dict[str, list[Row]] = {name: [] for name in SPLITS}
+    members = sorted(rows, key=lambda row: hashlib.sha256(row["group"].encode()).hexdigest())
+    place: dict[tuple[str, str], str] = {}
+    count: dict[str, int] = {}
+    for row in members:
+        if (row["domain"], row["group"]) not in place:
+            number = count[row["domain"]] = count.get(row["domain"], -1) + 1
+            place[row["domain"], row["group"]] = SPLITS[number % 10]
+        splits[place[row["domain"], row["group"]]].append(row)
+    files = {}
+    for name, chosen in splits.items():
+        path = folder / "data" / f"{name}-00000-of-00001.parquet"
+        changed = change(name, chosen) if change else chosen
+        if not changed:
+            continue
+        Dataset.from_list([_flat(row) for row in changed]).to_parquet(str(path))
+        files[f"data/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"digest": digest, "files": files}), "utf-8")
+    return digest
+
+
+def _flat(row: Row) -> Row:
+    messages = [
+        {
+            "role": message["role"],
+            "content": message.get("content", ""),
+            "tool_calls": [_call(call) for call in message.get("tool_calls", ())] or None,
+            "tool_call_id": message.get("tool_call_id"),
+            "name": message.get("name"),
+        }
+        for message in row["messages"]
+    ]
+    return {**row, "messages": messages, "tools": json.dumps(row["tools"])}
+
+
+def _call(call: Mapping[str, Any]) -> Row:
+    function = {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}
+    return {**call, "function": function}
+
+
+def write_golden(path: Path, per_domain: int, seed: int) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in world.golden(per_domain, seed)), "utf-8")
+    return path
+
+
+def run_child(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs a job folder to its end in another process; the content of result.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text(json.dumps(job), "utf-8")
+    command = [sys.executable, "-m", "l07.training", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    path = folder / "result.json"
+    assert path.is_file(), done.stderr[-2000:]
+    result: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    assert result["status"] == "completed", (result, done.stderr[-2000:])
+    return result

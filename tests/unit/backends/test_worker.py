@@ -1,0 +1,112 @@
+"""The worker process: the same files as in this process, errors with their codes, a killed worker is the world being
+down."""
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from l07.backends import parquet
+from l07.backends.parquet import read_manifest
+from l07.backends.worker import InlineCurator, ProcessCurator
+from l07.domain.quality import CurateRules
+from l07.errors import CuratorDied, DatasetUnreadable, GoldenUnreadable, StoreFull
+from l07.ports import CurateRequest
+from tests.curation import a_batch, a_task_each
+
+pytestmark = pytest.mark.slow
+
+
+def a_request(output: Path, *, count: int = 20, golden: Path | None = None) -> CurateRequest:
+    return CurateRequest("default", [a_batch(a_task_each(count))], CurateRules(), None, golden, output)
+
+
+async def test_a_worker_writes_what_this_process_would(tmp_path: Path) -> None:
+    async with ProcessCurator() as curator:
+        built = await curator.build(a_request(tmp_path / "a"))
+        assert await curator.summary(tmp_path / "a") == built.summary
+    inline = await InlineCurator().build(a_request(tmp_path / "b"))
+    assert (built.version, built.summary) == (inline.version, inline.summary)
+    assert read_manifest(tmp_path / "a") == read_manifest(tmp_path / "b")
+
+
+async def test_a_refusal_is_a_value_and_an_error_keeps_its_code(tmp_path: Path) -> None:
+    async with ProcessCurator() as curator:
+        refused = await curator.build(a_request(tmp_path / "a", count=9))
+        assert (refused.version, refused.summary["code"], refused.summary["needed"]) == ("", "E7101", 10)
+        with pytest.raises(GoldenUnreadable) as raised:
+            await curator.build(a_request(tmp_path / "b", golden=tmp_path / "none.jsonl"))
+        assert raised.value.context == {"path": str(tmp_path / "none.jsonl")}
+        with pytest.raises(DatasetUnreadable):
+            await curator.summary(tmp_path / "nowhere")
+
+
+async def test_a_full_disk_stops_with_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parquet, "_write", full)
+    with pytest.raises(StoreFull):
+        await InlineCurator().build(a_request(tmp_path / "a"))
+
+
+def children(of: int) -> list[psutil.Process]:
+    return list(psutil.Process(of).children(recursive=True))
+
+
+async def test_a_killed_worker_is_transient_and_the_next_call_starts_another(tmp_path: Path) -> None:
+    before = {child.pid for child in children(os.getpid())}
+    async with ProcessCurator() as curator:
+        await curator.build(a_request(tmp_path / "a"))
+        for child in children(os.getpid()):
+            if child.pid not in before and "resource_tracker" not in " ".join(child.cmdline()):
+                child.kill()
+        with pytest.raises(CuratorDied):
+            await asyncio.wait_for(curator.build(a_request(tmp_path / "b")), 30)
+        assert (await curator.build(a_request(tmp_path / "c"))).version == "1.0.0"
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from l07.backends.worker import ProcessCurator
+
+async def main():
+    async with ProcessCurator() as curator:
+        try:
+            await curator.summary(Path(sys.argv[1]))
+        except Exception as err:
+            print(type(err).__name__, flush=True)
+        await asyncio.sleep(60)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_a_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(PARENT, "utf-8")
+    with subprocess.Popen([sys.executable, str(program), str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().strip() == "DatasetUnreadable"
+        workers = children(parent.pid)
+        assert workers
+        parent.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+
+
+def test_importing_the_worker_brings_in_nothing_heavy() -> None:
+    code = (
+        "import sys, l07.backends.worker, l07.pipeline.curate;"
+        "print(sorted({'numpy', 'scipy', 'sklearn', 'pyarrow', 're2'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,94 @@
+"""Sketches: stable for ever, true to the Jaccard index, and of what the agent did alone."""
+
+import hashlib
+import random
+
+import numpy as np
+import pytest
+
+from l07.domain.duplicates import Buckets, Sketcher, action_text, estimate, jaccard
+from l07.domain.scheme import BANDS, PERMUTATIONS, ROWS, SCHEME
+from tests.curation import a_conversation, edited, words
+
+
+def sketch_of(text: str) -> bytes:
+    sketcher = Sketcher()
+    return sketcher.sketch(sketcher.shingles(text))
+
+
+def test_a_sketch_is_the_same_for_ever() -> None:
+    found = sketch_of("the quick brown fox jumps over the lazy dog and runs away from the barking dogs")
+    assert hashlib.sha256(found).hexdigest() == "10e6807d02f8484fcc008b4a543e00b7ea1139c95e7fd9be2a10bb3b0531ff47"
+    assert len(found) == 4 * PERMUTATIONS == 4 * BANDS * ROWS == 512
+
+
+def test_the_scheme_says_how_it_was_made() -> None:
+    assert SCHEME == {
+        "scheme": "minhash-multiply-shift-64", "seed": 1, "version": 1, "permutations": 128, "bands": 32, "shingle_words": 5,
+    }  # fmt: skip
+
+
+def test_what_was_sketched_before_does_not_show() -> None:
+    used = Sketcher()
+    used.sketch(used.shingles("something else entirely was here before"))
+    assert used.sketch(used.shingles("a b c d e f g")) == sketch_of("a b c d e f g")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.1, 0.3])
+def test_an_estimate_is_near_the_exact_index(share: float) -> None:
+    rng = random.Random(5)
+    sketcher, errors = Sketcher(), []
+    for _ in range(30):
+        text = words(rng, 150)
+        one, other = sketcher.shingles(text), sketcher.shingles(edited(rng, text, share))
+        errors.append(estimate(sketcher.sketch(one), sketcher.sketch(other)) - jaccard(one, other))
+    assert abs(float(np.mean(errors))) < 0.03  # three standard errors of 30 sketches
+    assert max(map(abs, errors)) < 0.2
+
+
+def test_the_bands_find_almost_every_pair_at_0_8() -> None:
+    rng = random.Random(1)
+    sketcher, found, pairs = Sketcher(), 0, 0
+    for number in range(300):
+        text = words(rng, 200)
+        one, other = sketcher.shingles(text), sketcher.shingles(edited(rng, text, 0.02))
+        if jaccard(one, other) >= 0.8:
+            buckets = Buckets()
+            buckets.add(str(number), sketcher.sketch(one))
+            found += bool(buckets.meets(sketcher.sketch(other)))
+            pairs += 1
+    assert found == pairs > 100
+
+
+def test_strangers_do_not_meet() -> None:
+    rng = random.Random(2)
+    buckets = Buckets()
+    for number in range(200):
+        buckets.add(str(number), sketch_of(words(rng, 100)))
+    assert buckets.meets(sketch_of(words(rng, 100))) == set()
+
+
+def test_prompts_tool_lists_and_tool_outputs_are_not_sketched() -> None:
+    talk = a_conversation("the goal", "a deed")
+    loud = [
+        {"role": "system", "content": "long rules " * 50},
+        *({**m, "content": "long output " * 50} if m["role"] == "tool" else m for m in talk),
+    ]
+    assert action_text("the goal", loud) == action_text("the goal", talk)
+    assert "a deed" in action_text("the goal", talk)
+
+
+def test_another_argument_is_another_deed() -> None:
+    one, other = (action_text("g", a_conversation("g", text)) for text in ("sweep", "dust"))
+    assert one != other
+
+
+@pytest.mark.parametrize("text", ["", "one", "one two three four"])
+def test_a_short_text_is_one_shingle(text: str) -> None:
+    assert len(Sketcher().shingles(text)) == 1
+
+
+def test_equal_texts_are_1_and_strangers_0() -> None:
+    sketcher = Sketcher()
+    one, other = sketcher.shingles("a b c d e f"), sketcher.shingles("u v w x y z")
+    assert (jaccard(one, one), jaccard(one, other)) == (1.0, 0.0)

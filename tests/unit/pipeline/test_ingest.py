@@ -1,0 +1,139 @@
+"""Records become one batch: each item where it belongs, each part with its fence."""
+
+import json
+from typing import Any
+
+from l07.events.record import Record, TopicPartition
+from l07.pipeline.ingest import IngestRules, check_resume, ingest, ingest_rules, record_digest
+from l07.ports import Half, Ignored, IngestBatch, Slice, Unreadable
+from l07.settings import load_settings
+
+TRACES = TopicPartition("execution.traces", 0)
+SCORES = TopicPartition("evaluation.quality_scores", 1)
+
+
+def rules(**overrides: Any) -> IngestRules:
+    return ingest_rules(
+        load_settings({}, overrides={name.replace("__", "."): v for name, v in overrides.items()}).settings,
+        cluster="test",
+    )
+
+
+def an_event(type_: str, data: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    return {"specversion": "1.0", "type": type_, "source": "/l02/agents", "id": "e-1", "data": data, **attributes}
+
+
+def a_trace(execution: str = "x-1", **data: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "add 1 and 2"}, {"role": "assistant", "content": "3"}]
+    return an_event(
+        "execution.completed", {"execution_id": execution, "outcome": "success", "messages": messages, **data}
+    )
+
+
+def a_score(execution: str = "x-1", score: float = 90.0, confidence: float = 0.9) -> dict[str, Any]:
+    return an_event(
+        "evaluation.completed",
+        {"execution_id": execution, "quality_score": score, "confidence": confidence, "evaluation_id": "ev-1"},
+    )
+
+
+def a_slice(tp: TopicPartition, *values: Any, start: int = 0) -> Slice:
+    records = [
+        Record(
+            tp.topic,
+            tp.partition,
+            start + i,
+            1_767_600_000_000 + i,
+            None,
+            v if isinstance(v, bytes) else json.dumps(v).encode(),
+        )
+        for i, v in enumerate(values)
+    ]
+    return Slice(tp, start, start + len(records), records)
+
+
+def only(batch: IngestBatch) -> Any:
+    (item,) = batch.items
+    return item
+
+
+def test_a_trace_becomes_a_half_of_its_run_on_the_first_track_that_takes_it() -> None:
+    half = only(
+        ingest(
+            [a_slice(TRACES, a_trace("x-7", domain="sql"))],
+            rules=rules(tracks__sql__match__domains=["sql"], tracks__rest__base_model="tiny-base"),
+        )
+    )
+    assert isinstance(half, Half)
+    assert (half.key, half.side, half.track, half.reason) == ("execution:x-7", "trace", "sql", "")
+
+
+def test_a_trace_of_no_track_is_rejected_with_its_reason() -> None:
+    item = only(ingest([a_slice(TRACES, a_trace(domain="law"))], rules=rules(tracks__sql__match__domains=["sql"])))
+    assert isinstance(item, Ignored)
+    assert item.reason == "no_track"
+
+
+def test_a_score_becomes_the_other_half_with_both_numbers() -> None:
+    half = only(ingest([a_slice(SCORES, a_score("x-7", 70.5, 0.61))], rules=rules()))
+    assert isinstance(half, Half)
+    assert (half.key, half.side, half.score, half.confidence, half.tiebreak) == (
+        "execution:x-7",
+        "score",
+        70.5,
+        0.61,
+        "ev-1",
+    )
+
+
+def test_a_trace_with_its_own_score_is_both_halves() -> None:
+    half = only(ingest([a_slice(TRACES, a_trace(quality_score=88.0, confidence=0.9))], rules=rules()))
+    assert (half.side, half.score, half.confidence) == ("both", 88.0, 0.9)
+
+
+def test_a_type_that_nobody_reads_is_ignored_with_its_reason() -> None:
+    item = only(ingest([a_slice(TRACES, an_event("billing.paid", {}))], rules=rules()))
+    assert item == Ignored(0, 0, "type_not_read")
+
+
+def test_one_bad_record_costs_nothing_else() -> None:
+    batch = ingest([a_slice(TRACES, a_trace("x-1"), b"{", a_trace("x-2"))], rules=rules())
+    assert [type(item) for item in batch.items] == [Half, Unreadable, Half]
+    letter = json.loads(batch.items[1].message.value)  # type: ignore[union-attr]
+    assert letter["data"]["code"].startswith("E70")
+    assert (letter["data"]["topic"], letter["data"]["partition"], letter["data"]["offset"]) == (
+        "execution.traces",
+        0,
+        1,
+    )
+
+
+def test_the_same_bad_record_gives_the_same_dead_letter() -> None:
+    one, two = (only(ingest([a_slice(TRACES, b"\xff")], rules=rules())) for _ in range(2))
+    assert one == two
+
+
+def test_a_large_bad_record_is_kept_by_place_and_digest_only() -> None:
+    letter = json.loads(only(ingest([a_slice(TRACES, b"[" + b" " * 70_000)], rules=rules())).message.value)
+    assert letter["data"]["raw"] is None
+    assert letter["data"]["length"] == 70_001
+
+
+def test_each_part_carries_its_fence_and_the_mark_of_its_last_record() -> None:
+    traces, scores = a_slice(TRACES, a_trace(), a_trace("x-2"), start=5), a_slice(SCORES, a_score(), start=9)
+    batch = ingest([traces, scores], rules=rules(), order=[scores.records[0], *traces.records])
+    assert [(part.tp, part.start, part.next) for part in batch.parts] == [(TRACES, 5, 7), (SCORES, 9, 10)]
+    assert batch.parts[0].last_digest == record_digest(traces.records[-1])
+    assert [item.part for item in batch.items] == [1, 0, 0]
+
+
+def test_an_empty_slice_still_moves_its_offset() -> None:
+    batch = ingest([Slice(TRACES, 3, 8, [])], rules=rules())
+    assert (batch.parts[0].start, batch.parts[0].next, batch.parts[0].last_digest) == (3, 8, b"")
+
+
+def test_another_record_at_the_last_offset_is_noticed() -> None:
+    record = a_slice(TRACES, a_trace()).records[0]
+    assert check_resume(TRACES, record, record_digest(record))
+    assert not check_resume(TRACES, record._replace(value=b"{}"), record_digest(record))
+    assert check_resume(TRACES, None, b"\0" * 16)  # compaction or retention took it: nothing to compare
