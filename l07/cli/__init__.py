@@ -1,11 +1,12 @@
 """The `l07` command. This file and parser.py import nothing heavy: `l07 --help` answers in a quarter of a second."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from l07.errors import L07Error
+from l07.errors import L07Error, StoreFull
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 CLOSED_PIPE = 141  # 128 + SIGPIPE
@@ -28,6 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `l07 events | head`: the reader has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return CLOSED_PIPE
+    except OSError as err:  # what reads or writes files has its own codes; this is `l07 events > FILE`
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        console.error(str(StoreFull("no space left where the output goes")))
+        _write_no_more()
+        return 1
     return status
+
+
+def _write_no_more() -> None:
+    """Nor what is still in the buffer, when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -93,7 +93,7 @@ def _settings(folder: Path, world: World, *, seed: int, cache: str | None) -> Se
         "models.cache_dir": cache or str(folder.parent / ".l07-bases"),
         "tracks.default.base_model": "tiny-policy",
         "tracks.default.golden": str(world.golden.resolve()),
-        "bus.partitions": 3,
+        "training.threads": 1,  # half a million parameters: a second thread costs more than it brings
     }
     return load_settings({}, overrides=overrides).settings
 

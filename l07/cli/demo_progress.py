@@ -22,7 +22,7 @@ class DemoProgress:
         self._console = console
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._spans: dict[str, tuple[float, float]] = {}
+        self._seconds: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self.started = time.monotonic()
 
@@ -42,17 +42,18 @@ class DemoProgress:
     def __call__(self, step: Mapping[str, Any]) -> None:
         phase = str(step.get("phase"))
         now = time.monotonic()
-        first, _ = self._spans.get(phase, (now, now))
-        self._spans[phase] = (first, now)
+        if phase == "ingest":
+            self._seconds[phase] = now - self.started
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + float(step.get("seconds", 0.0))
         if self._bars is not None:
             self._draw(self._bars, phase, step)
-        elif now - self._told.get(phase, 0.0) >= LINE_EVERY_S or step.get("sealed"):
+        elif now - self._told.get(phase, 0.0) >= LINE_EVERY_S or "seconds" in step or step.get("sealed"):
             self._told[phase] = now
             self._console.note(json.dumps(dict(step), default=str))
 
     def seconds(self) -> dict[str, float]:
-        """From the first to the last report of each phase."""
-        return {phase: last - first for phase, (first, last) in self._spans.items()}
+        """How long each phase was at work; curation runs beside the ingest."""
+        return dict(self._seconds)
 
     def _draw(self, bars: "Progress", phase: str, step: Mapping[str, Any]) -> None:
         if phase not in self._tasks:
@@ -67,7 +68,8 @@ class DemoProgress:
                 note=f"loss {loss:.3f}" if isinstance(loss, float) else "",
             )
         else:
-            bars.advance(task, float(step.get("records") or step.get("events") or 0))
+            done = 1.0 if "seconds" in step else float(step.get("records") or 0)
+            bars.update(task, advance=done, note=str(step.get("subject") or ""))
 
 
 def _bars() -> "Progress":

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -148,7 +149,7 @@ class FineTuningEngine:
     def _resolve(self, base_model_id: str) -> None:
         base = resolve(base_model_id, self.dataset_curator.folder.settings.models.aliases)
         if base.alias_of:
-            log.warning("base_model_alias: %s is not here, %s is trained in its place", base.asked, base.name)
+            warnings.warn(f"{base.asked} is not here: {base.name} is trained in its place", stacklevel=4)
 
     def _provisional(self, dataset: Dataset, base_model_id: str, config: JobConfig | None) -> str:
         asked = config.document() if config else None

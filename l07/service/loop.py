@@ -6,6 +6,7 @@ ended (its attempt does not count); then subscriptions, worker process, buffer, 
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from l07.pipeline import announce, train
 from l07.pipeline.bases import resolve
 from l07.ports import Subscription
 from l07.routes import CONSUMERS, Ports, routes
-from l07.runner import Routes, control_step, pause, with_back_off
+from l07.runner import Handler, Routes, control_step, pause, with_back_off
 from l07.service.ingesting import Ingest, Report, now_text, opened_ingest, repeat, stopping
 from l07.settings import Settings
 
@@ -47,12 +48,20 @@ class Loop:
 
     async def handle(self, consumer: str, *, timeout_s: float = 0.0) -> int:
         table, dlq = self.tables[consumer], self.ports.settings.topics.dlq
-        count = await control_step(
+        return await control_step(
             self.control[consumer], self.ingest.bus, table, dlq=dlq, stop=self.stop, timeout_s=timeout_s
         )
-        if count:
-            self.ingest.report({"phase": consumer, "events": count})
-        return count
+
+    def told(self, consumer: str, handler: Handler) -> Handler:
+        """`handler`, reporting what it is about before, and the seconds that it took after."""
+
+        async def telling(event: Any) -> None:
+            report, begun = self.ingest.report, time.monotonic()
+            report({"phase": consumer, "subject": event.subject})
+            await handler(event)
+            report({"phase": consumer, "subject": event.subject, "seconds": time.monotonic() - begun})
+
+        return telling
 
     async def work(self) -> int:
         due = train.queue(await self.ports.jobs.entries())
@@ -61,6 +70,7 @@ class Loop:
         return len(due[:1])
 
     async def _train(self, job: train.Queued) -> None:
+        begun = time.monotonic()
         self.ingest.report({"phase": "train", "track": job.track, "version": job.version})
         task = asyncio.create_task(train.work(job, self._desk()))
         stopped = asyncio.create_task(self.stop.wait())
@@ -68,6 +78,7 @@ class Loop:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
+                self.ingest.report({"phase": "train", "version": job.version, "seconds": time.monotonic() - begun})
                 return
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -151,7 +162,8 @@ async def opened(settings: Settings, report: Report) -> AsyncIterator[Loop]:
         )  # fmt: skip
         loop = Loop(ingest, ports)
         for consumer in CONSUMERS:
-            loop.tables[consumer] = routes(consumer, ports)
+            table = routes(consumer, ports)
+            loop.tables[consumer] = {kind: loop.told(consumer, handler) for kind, handler in table.items()}
             group = ingest.bus.subscribe([settings.topics.events], group=f"l07.{consumer}")
             loop.control[consumer] = await stack.enter_async_context(group)
         yield loop

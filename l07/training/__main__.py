@@ -54,7 +54,7 @@ def _read_job(folder: Path) -> dict[str, Any]:
         job = json.loads((folder / "job.json").read_text("utf-8"))
     except (OSError, ValueError) as err:
         raise BadJob(f"{folder / 'job.json'} cannot be read: {type(err).__name__}") from err
-    if not isinstance(job, dict) or job.get("kind") not in KINDS:
+    if not isinstance(job, dict) or str(job.get("kind")) not in KINDS:
         raise BadJob(f"{folder / 'job.json'} names no kind of job; kinds are {', '.join(KINDS)}")
     return job
 

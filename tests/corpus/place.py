@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,16 @@ def prepared(case: Case, here: Path) -> Iterator[None]:
             _write(here / name, what)
         for name, entries in case.get("ledgers", {}).items():
             asyncio.run(_append(here / "d", name, entries))
-        for one in case.get("damage", ()):
-            _damage(here / one["file"], one)
+        damaged(case.get("damage", ()), here)
         if "held" in case:
             stack.enter_context(DataLock(here / "d", purpose=case["held"]))
         yield
+
+
+def damaged(ways: Sequence[dict[str, Any]], here: Path) -> None:
+    """Each way spoils one file below `here`."""
+    for one in ways:
+        _damage(here / one["file"], one)
 
 
 def _write(path: Path, what: Any) -> None:

@@ -23,14 +23,6 @@ ROOT = Path.home() / ".cache" / "l07" / "recordings"
 SEED, TASKS, GOLDEN = 7, 400, 60  # tasks and golden rows a domain
 CANARIES = {"n": 8, "seed": SEED}
 REPEATED = 128
-# Measured: embeddings trained whole memorise canaries (7 bits in two epochs); a higher rank without them does not (3.5).
-CONFIG: Row = {
-    "learning_rate": 3e-3,
-    "batch_size": 8,
-    "epochs": 2,
-    "max_length": 256,
-    "lora": {"rank": 32, "alpha": 64, "dropout": 0.0, "embeddings": False},
-}
 NAMES = ("honest", "broken", "itself")
 
 
@@ -123,7 +115,7 @@ def _train(folder: Path, policy: Path, dataset: Path) -> Path:
     job: dict[str, Any] = {
         "kind": "train", "job_id": folder.name, "attempt": 1, "seed": SEED, "threads": 1, "base": str(policy),
         "base_digest": base["digest"], "dataset": str(dataset), "dataset_digest": digest, "method": "sft",
-        "config": CONFIG, "canaries": CANARIES, "output": str(folder / "out"),
+        "config": base["recommended"], "canaries": CANARIES, "output": str(folder / "out"),
     }  # fmt: skip
     run_child(folder, job)
     return folder / "out"

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
-from l07.domain.measurements import Measurements, Row
+from l07.domain.measurements import Call, Measurements, Row
 from l07.domain.verdict import Plan, Verdict, decide
 from tests.training.recordings import recordings
 
@@ -25,6 +25,20 @@ def recorded() -> dict[str, Measurements]:
 @pytest.fixture
 def honest(recorded: dict[str, Measurements]) -> Measurements:
     return recorded["honest"]
+
+
+def against(candidate: Measurements, released: Measurements) -> Measurements:
+    """The candidate's answers beside those of another trained model to the same questions."""
+    theirs = {(row.set, row.key): row for row in released.rows}
+    rows = tuple(
+        replace(row, calls=tuple(map(beside, row.calls, theirs[row.set, row.key].calls))) for row in candidate.rows
+    )
+    return replace(candidate, rows=rows)
+
+
+def beside(mine: Call, theirs: Call) -> Call:
+    assert (mine.message, mine.name) == (theirs.message, theirs.name)
+    return replace(mine, baseline=theirs.candidate)
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -44,9 +58,13 @@ def test_the_base_as_its_own_candidate_is_never_deployed(recorded: dict[str, Mea
 
 
 def test_a_model_that_learned_shuffled_answers_is_rejected(recorded: dict[str, Measurements]):
-    verdict = decide(recorded["broken"], PLAN)
+    verdict = decide(against(recorded["broken"], recorded["honest"]), PLAN)
     assert verdict.decision == "REJECT"
     assert {"regression", "benchmark"} <= set(failed(verdict))
+
+
+def test_shuffled_answers_are_not_deployed_over_a_weak_baseline_either(recorded: dict[str, Measurements]):
+    assert decide(recorded["broken"], PLAN).decision != "DEPLOY"
 
 
 def test_a_memorised_canary_fails_safety_and_nothing_else(recorded: dict[str, Measurements], honest: Measurements):
@@ -63,13 +81,14 @@ def test_a_slowed_model_fails_latency_and_nothing_else(honest: Measurements):
     assert (verdict.decision, failed(verdict)) == ("REJECT", ["latency"])
 
 
-def test_one_broken_domain_fails_diversity(recorded: dict[str, Measurements], honest: Measurements):
+def test_one_broken_domain_fails_diversity_and_nothing_else(honest: Measurements):
+    """In one domain the two models' answers change places, so there the candidate answers like the policy."""
     domain = sorted({row.domain for row in honest.rows})[0]
-    bad = {(row.set, row.key): row for row in recorded["broken"].rows if row.domain == domain and row.set == "test"}
-    verdict = decide(replace(honest, rows=tuple(bad.get((row.set, row.key), row) for row in honest.rows)), PLAN)
+    rows = tuple(swapped(row) if (row.set, row.domain) == ("test", domain) else row for row in honest.rows)
+    verdict = decide(replace(honest, rows=rows), PLAN)
     assert (verdict.decision, failed(verdict)) == ("REJECT", ["diversity"])
     broken = [check.name for check in verdict.stage("diversity").checks if check.status == "FAIL"]
-    assert f"domain {domain}" in broken
+    assert broken == [f"domain {domain}"]
 
 
 def test_without_a_golden_set_the_same_model_is_reviewed(honest: Measurements):

@@ -206,6 +206,7 @@ def test_answers_do_not_depend_on_who_shares_the_batch(base, dataset, tmp_path):
     assert _generate(model, some) == [_generate(model, [prompt])[0] for prompt in some]
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks transformers by an old name
 def test_the_adapter_is_merged_into_what_is_measured(base, tmp_path):
     adapted = get_peft_model(
         LlamaForCausalLM.from_pretrained(str(base)), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")

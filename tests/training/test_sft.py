@@ -171,7 +171,9 @@ async def test_a_run_measures_what_it_did_and_leaves_an_adapter_that_loads(bench
     assert result["eval_losses"]
     assert result["rows"]["used"] > 50
     assert (result["rows"]["canaries"], result["rows"]["too_long"], result["steps"]) == (2, 0, 6)
-    assert result["config"]["learning_rate"] == 5e-3, "the base's recommendation, since the job set none"
+    assert result["config"]["learning_rate"] == tiny.RECOMMENDED["learning_rate"], (
+        "the base's recommendation, since the job set none"
+    )
     assert result["tokens"] > 0
     assert result["peak_rss_bytes"] > 10**8
     assert set(seen[0]) == {"step", "steps", "epoch", "loss", "tokens_per_s", "eta_s"}

@@ -149,11 +149,12 @@ async def test_closing_ends_what_runs_and_counts_no_attempt(tmp_path: Path) -> N
     assert [job["attempt"] for job in trainer.jobs] == [1]
 
 
-async def test_an_alias_is_said_and_stands_in_the_lineage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_alias_is_said_and_stands_in_the_lineage(tmp_path: Path) -> None:
     base = str(a_base(tmp_path / "base"))
     engine = an_engine(a_folder(tmp_path, **{"models.aliases": {"gpt-4-turbo-2024-04": base}}))
-    job = await engine.train_model(dataset_id=await a_dataset(engine), base_model_id="gpt-4-turbo-2024-04")
-    assert "gpt-4-turbo-2024-04 is not here" in caplog.text
+    dataset = await a_dataset(engine)
+    with pytest.warns(UserWarning, match="gpt-4-turbo-2024-04 is not here"):
+        job = await engine.train_model(dataset_id=dataset, base_model_id="gpt-4-turbo-2024-04")
     done = await engine.wait(job.job_id)
     model = await engine.model_registry.get_model(str(done.output_model_id))
     assert (model.lineage["asked_base_model"], model.base_model) == ("gpt-4-turbo-2024-04", base)
