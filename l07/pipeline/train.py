@@ -152,20 +152,37 @@ async def work(job: Queued, desk: Desk) -> None:
     """Train `job` to its end: a registered model, or training.failed. Cut off anywhere, the next call goes on; a finished child is not run again.
 
     Raises:
-        BaseMissing: E7710. ChildError never: it becomes training.failed with its code."""
-    try:
-        base = await prepare_base(
-            desk.settings.tracks[job.track].base_model, aliases=desk.settings.models.aliases,
-            store=desk.bases, trainer=desk.trainer, timeout_s=desk.settings.training.timeout_s,
-        )  # fmt: skip
-    except ChildError as err:
-        await _failed(job, "base", err, desk, attempts=job.attempts + 1)
+        BaseMissing: E7710. A ChildError only where it is Fatal (no extra, no disk): the job waits then; any other becomes
+        training.failed with its code."""
+    base = await _base(job, desk)
+    if base is None:
         return
     spec = _spec(job, base, desk)
     folder = desk.store.path(f"jobs/{spec['job_id']}")
     result = _finished(folder) or await _attempts(job, spec, base, folder, desk)
     if result is not None:
         await _completed(job, spec, base, folder, result, desk)
+
+
+async def _base(job: Queued, desk: Desk) -> Base | None:
+    """The job's base; None: it could not be made, and the job has failed."""
+    settings, attempt = desk.settings, 0
+    while True:
+        attempt += 1
+        try:
+            return await prepare_base(
+                settings.tracks[job.track].base_model,
+                aliases=settings.models.aliases,
+                store=desk.bases,
+                trainer=desk.trainer,
+                timeout_s=settings.training.timeout_s,
+            )
+        except ChildError as err:
+            if isinstance(err, Fatal):  # nothing is wrong with the job: it waits until the machine is mended
+                raise
+            if not isinstance(err, Transient) or attempt >= settings.training.attempts:
+                await _failed(job, "base", err, desk, attempts=attempt)
+                return None
 
 
 async def _attempts(

@@ -244,3 +244,22 @@ async def test_recommended_settings_of_a_base_are_used_and_their_origin_recorded
         "settings",
         "default",
     )
+
+
+async def test_a_machine_without_torch_stops_us_before_the_base_is_made_too(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, TrainExtraMissing("no torch"))
+    bench.desk = replace(bench.desk, settings=settings(tmp_path, tracks__default__base_model="tiny-base"))
+    await bench.created(a_version())
+    with pytest.raises(TrainExtraMissing):
+        await bench.work()
+    assert [job.attempts for job in await bench.due()] == [0]
+    assert "training.failed" not in bench.jobs.kinds()
+
+
+async def test_a_child_that_is_killed_while_it_makes_the_base_starts_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ChildKilled("SIGKILL"), RESULT)
+    bench.desk = replace(bench.desk, settings=settings(tmp_path, tracks__default__base_model="tiny-base"))
+    await bench.created(a_version())
+    await bench.work()
+    assert [job["kind"] for job in bench.trainer.jobs] == ["make_base", "make_base", "train"]
+    assert "training.completed" in bench.jobs.kinds()
