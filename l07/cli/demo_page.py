@@ -1,10 +1,12 @@
 """The demo's last page: what went in, what was dropped and why, what was trained, what it is worth, and where things lie."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from l07.cli.console import Console
 from l07.cli.curves import curve
+from l07.cli.dlq import summaries
 from l07.cli.status import COUNTERS, read_status
 from l07.cli.things import all_views
 from l07.settings import Settings
@@ -14,13 +16,14 @@ STAGE_LINE = "{result:<12} {stage:<11} {check}"
 
 async def page(settings: Settings, *, counts: Mapping[str, int], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Everything that the page says, as data. What did not happen is None."""
-    status, views = await read_status(settings), await all_views(settings)
+    status, views, letters = await read_status(settings), await all_views(settings), await summaries(settings)
     datasets, models = list(views["datasets"].values()), list(views["models"].values())
     jobs = [job for job in views["jobs"].values() if job.get("started")]
     return {
         "sent": dict(counts),
         "events": status["events"],
         "reasons": status["reasons"],
+        "dead_letters": dict(Counter(str(letter["code"]) for letter in letters)),
         "datasets": datasets,
         "dropped": _total(dataset.get("dropped", {}) for dataset in datasets),
         "job": jobs[-1] if jobs else None,
@@ -49,7 +52,7 @@ def _places(settings: Settings, datasets: list[Any], models: list[Any]) -> dict[
     if models:
         places["model"] = str(root / models[-1]["uri"])
         if models[-1].get("validated"):
-            places["report"] = str(root / models[-1]["validated"]["report"])
+            places["report"] = str(root / models[-1]["validated"]["report"] / "report.html")
     return places
 
 
@@ -68,6 +71,8 @@ def show(page: Mapping[str, Any], console: Console) -> None:
     _head(console, "WHAT WAS DROPPED, AND WHY")
     for reason, count in sorted({**page["reasons"], **page["dropped"]}.items(), key=lambda pair: -pair[1]):
         console.line(f"  {count:>6}  {reason}")
+    for code, count in sorted(page["dead_letters"].items(), key=lambda pair: (-pair[1], pair[0])):
+        console.line(f"  {count:>6}  {code}: unreadable")
     _datasets(page, console)
     _job(page, console)
     _verdict(page, console)

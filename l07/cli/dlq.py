@@ -81,7 +81,7 @@ _mark_decoder = msgspec.json.Decoder(_Retried)
 def list_letters(args: argparse.Namespace, console: Console) -> int:
     """In order of record time; `retried` counts how often a person asked for it again."""
     settings = loaded(args).settings
-    rows = asyncio.run(_summaries(settings)) if has_bus(settings) else []
+    rows = asyncio.run(summaries(settings)) if has_bus(settings) else []
     if console.as_json:
         console.data({"dead_letters": rows})
         return 0
@@ -126,7 +126,7 @@ def retry(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-async def _summaries(settings: Settings) -> list[dict[str, Any]]:
+async def summaries(settings: Settings) -> list[dict[str, Any]]:
     from l07.backends.open import open_bus
 
     async with open_bus(settings) as bus:

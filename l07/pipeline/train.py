@@ -146,6 +146,7 @@ class Desk:
     now: Callable[[], str]  # RFC 3339
     publish_progress: Callable[[str, int, int, Mapping[str, Any]], Awaitable[None]]  # job id, attempt, number, progress
     key_file: Path
+    tell: Callable[[Mapping[str, Any]], None] = lambda line: None  # progress for a person; no prompts
 
 
 async def work(job: Queued, desk: Desk) -> None:
@@ -219,6 +220,11 @@ async def preempted(job: Queued, *, jobs: Ledger, at: str) -> None:
         )
 
 
+def _value(config: Mapping[str, Any], name: str) -> Any:
+    group, _, leaf = name.rpartition(".")
+    return (config[group] if group else config)[leaf]
+
+
 def _finished(folder: Path) -> Mapping[str, Any] | None:
     """The result of a child that ended before we could record it."""
     done = folder / "result.json"
@@ -255,6 +261,8 @@ async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path,
     document = {**spec, "attempt": attempt, "output": str(folder / "out")}
     (folder / "job.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
     at = desk.now()
+    settings = {name: f"{_value(spec['config'], name)} ({origin})" for name, origin in spec["origins"].items()}
+    desk.tell({"phase": "train", "job_id": spec["job_id"], "attempt": attempt, "settings": settings})
     await desk.jobs.append(
         "job.attempt",
         f"{job.key}/{spec['job_id']}/{attempt}/{at}",

@@ -100,6 +100,7 @@ class Loop:
             now=now_text,
             publish_progress=self._progress,
             key_file=p.key_file,
+            tell=self.ingest.report,
         )
 
     async def _progress(self, job: str, attempt: int, number: int, line: Mapping[str, Any]) -> None:

@@ -227,13 +227,15 @@ async def test_an_alias_is_recorded_in_the_lineage(tmp_path: Path, caplog: pytes
 
 
 async def test_recommended_settings_of_a_base_are_used_and_their_origin_recorded(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, training__epochs=1)
+    bench, said = Bench(tmp_path, training__epochs=1), []
+    bench.desk = replace(bench.desk, tell=said.append)
     (bench.base / "base.json").write_text(
         json.dumps({"digest": "b", "recommended": {"learning_rate": 0.005, "epochs": 4}})
     )
     await bench.created(a_version())
     await bench.work()
     started = next(line for line in bench.jobs.lines if line.kind == "training.started").body["data"]
+    assert said[0]["settings"]["learning_rate"] == "0.005 (base)"
     assert (started["config"]["learning_rate"], started["config"]["epochs"], started["config"]["batch_size"]) == (
         0.005,
         1.0,
