@@ -6,7 +6,7 @@ A child that trains is ended first: its job starts again at the next run.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from l07.errors import Poison, SourceChanged, Transient
@@ -17,7 +17,7 @@ from l07.ports import Applied, Bus, ExampleBuffer, Subscription
 
 log = logging.getLogger("l07.runner")
 
-Handler = Callable[[Any], Awaitable[None]]
+Handler = Callable[[Any], Coroutine[Any, Any, None]]
 Routes = Mapping[type, Handler]
 INGEST_GROUP = "l07.ingest"
 

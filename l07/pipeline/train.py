@@ -209,15 +209,14 @@ async def _attempts(
 
 
 async def preempted(job: Queued, *, jobs: Ledger, at: str) -> None:
-    """The run was stopped in mid-job: the attempt that was begun does not count."""
-    begun = [e for e in await jobs.entries() if e.kind == "job.attempt" and e.body["queued"] == job.key]
-    if begun:
-        await jobs.append(
-            "job.preempted",
-            begun[-1].key,
-            {"track": job.track, "queued": job.key, "job_id": begun[-1].body["job_id"]},
-            at=at,
-        )
+    """The run was stopped while `job` was at work: an attempt that was begun since does not count."""
+    entries = await jobs.entries()
+    now = next((other for other in queue(entries) if other.key == job.key), None)
+    if now is None or now.attempts <= job.attempts:
+        return
+    begun = next(e for e in reversed(entries) if e.kind == "job.attempt" and e.body["queued"] == job.key)
+    body = {"track": job.track, "queued": job.key, "job_id": begun.body["job_id"]}
+    await jobs.append("job.preempted", begun.key, body, at=at)
 
 
 def _value(config: Mapping[str, Any], name: str) -> Any:

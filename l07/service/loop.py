@@ -7,7 +7,7 @@ ended (its attempt does not count); then subscriptions, worker process, buffer, 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from l07.settings import Settings
 log = logging.getLogger("l07.loop")
 
 Until = Literal["forever", "idle", "dataset"]
+GRACE_S = 5.0  # what a handler has left after a stop; a curation takes less, an evaluation is begun again
 
 
 @dataclass(slots=True)
@@ -58,10 +59,28 @@ class Loop:
         async def telling(event: Any) -> None:
             report, begun = self.ingest.report, time.monotonic()
             report({"phase": consumer, "subject": event.subject})
-            await handler(event)
-            report({"phase": consumer, "subject": event.subject, "seconds": time.monotonic() - begun})
+            if await self._unless_stopped(handler(event), grace_s=GRACE_S):
+                report({"phase": consumer, "subject": event.subject, "seconds": time.monotonic() - begun})
 
         return telling
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], *, grace_s: float = 0.0) -> bool:
+        """Whether `work` came to its end. After a stop it has `grace_s` left, then it is cut off: whatever is cut off here
+        may be cut off anywhere, and is done again by the next run."""
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task}, timeout=None if not self.stop.is_set() else grace_s)
+            if task.done():
+                task.result()
+                return True
+            return False
+        finally:
+            stopped.cancel()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def work(self) -> int:
         due = train.queue(await self.ports.jobs.entries())
@@ -72,21 +91,10 @@ class Loop:
     async def _train(self, job: train.Queued) -> None:
         begun = time.monotonic()
         self.ingest.report({"phase": "train", "track": job.track, "version": job.version})
-        task = asyncio.create_task(train.work(job, self._desk()))
-        stopped = asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-                self.ingest.report({"phase": "train", "version": job.version, "seconds": time.monotonic() - begun})
-                return
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        if await self._unless_stopped(train.work(job, self._desk())):
+            self.ingest.report({"phase": "train", "version": job.version, "seconds": time.monotonic() - begun})
+        else:
             await train.preempted(job, jobs=self.ports.jobs, at=now_text())
-        finally:
-            stopped.cancel()
-            task.cancel()
 
     def _desk(self) -> train.Desk:
         p = self.ports

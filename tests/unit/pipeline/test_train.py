@@ -265,3 +265,13 @@ async def test_a_child_that_is_killed_while_it_makes_the_base_starts_again(tmp_p
     await bench.work()
     assert [job["kind"] for job in bench.trainer.jobs] == ["make_base", "make_base", "train"]
     assert "training.completed" in bench.jobs.kinds()
+
+
+async def test_a_stop_before_an_attempt_takes_none_back(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.created(a_version())
+    (job,) = await bench.due()
+    await bench.jobs.append("job.attempt", "a", {"track": "default", "queued": job.key, "job_id": "j"}, at=AT)
+    (cut_off,) = await bench.due()  # kill -9 cut the first attempt off, and the stop came before the second
+    await train.preempted(cut_off, jobs=bench.jobs, at=AT)
+    assert [job.attempts for job in await bench.due()] == [1]
