@@ -18,7 +18,6 @@ from l07.events.outdata import (
     BatchSealedData,
     Data,
     DatasetCreatedData,
-    LearningAlertData,
     ModelRegisteredData,
     ModelStageChangedData,
     ModelValidatedData,
@@ -120,11 +119,6 @@ class ModelStageChanged(Event[ModelStageChangedData], frozen=True, kw_only=True)
     SOURCE: ClassVar[str] = "/l07/release"
 
 
-class LearningAlert(Event[LearningAlertData], frozen=True, kw_only=True):
-    TYPE: ClassVar[str] = "learning.alert"
-    SOURCE: ClassVar[str] = "/l07/release"
-
-
 CLASSES: Sequence[type[Event[Any]]] = (
     BatchSealed,
     DatasetCreated,
@@ -135,7 +129,6 @@ CLASSES: Sequence[type[Event[Any]]] = (
     ModelRegistered,
     ModelValidated,
     ModelStageChanged,
-    LearningAlert,
 )
 TYPES: Mapping[str, type[Event[Any]]] = {cls.TYPE: cls for cls in CLASSES}
 

@@ -143,11 +143,3 @@ class ModelStageChangedData(Data, frozen=True, kw_only=True):
     reason: str
     approvals: list[str] | None = None
     previous: str | None = None  # the version that held the stage before
-
-
-class LearningAlertData(Data, frozen=True, kw_only=True):
-    code: str
-    severity: str  # info, warning or error
-    stopped: str
-    action: str
-    detail: str | None = None

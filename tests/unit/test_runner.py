@@ -11,7 +11,7 @@ import pytest
 from l07.backends.sqlite import SqliteBus
 from l07.errors import BusUnavailable, MoveNotAllowed, Poison, SourceChanged
 from l07.events import cloudevents
-from l07.events.outbound import LearningAlert, LearningAlertData
+from l07.events.outbound import TrainingFailed, TrainingFailedData
 from l07.events.record import Message, TopicPartition
 from l07.pipeline.ingest import IngestRules, ingest_rules, record_digest
 from l07.ports import Applied, IngestBatch, Position
@@ -119,22 +119,22 @@ async def test_at_end_names_the_partitions_that_are_read(bus: SqliteBus) -> None
         assert list(await at_end(sub)) == [TRACES]
 
 
-def an_alert(number: int) -> Message:
-    data = LearningAlertData(code="E7000", severity="info", stopped="nothing", action="none")
-    event = LearningAlert(id=f"e-{number}", source="/l07/release", subject="s", time="2026-01-05T09:00:00Z", data=data)
+def a_failure(number: int) -> Message:
+    data = TrainingFailedData(job_id="j", track="t", code="E7700", message="killed", attempts=1, again=False)
+    event = TrainingFailed(id=f"e-{number}", source="/l07/train", subject="s", time="2026-01-05T09:00:00Z", data=data)
     return cloudevents.encode(event)._replace(topic="learning.events")
 
 
 async def handled(bus: SqliteBus, handler: Any, *, stop: asyncio.Event | None = None) -> int:
     async with bus.subscribe(["learning.events"], group="l07.test") as sub:
-        return await control_step(sub, bus, {LearningAlert: handler}, dlq="learning.dlq", stop=stop or asyncio.Event())
+        return await control_step(sub, bus, {TrainingFailed: handler}, dlq="learning.dlq", stop=stop or asyncio.Event())
 
 
 async def test_an_event_is_committed_only_after_its_handler(bus: SqliteBus) -> None:
-    await bus.publish([an_alert(1), an_alert(2)])
+    await bus.publish([a_failure(1), a_failure(2)])
     seen: list[str] = []
 
-    async def fails_at_the_second(event: LearningAlert) -> None:
+    async def fails_at_the_second(event: TrainingFailed) -> None:
         seen.append(event.id)
         if seen == ["e-1", "e-2"]:
             raise MoveNotAllowed("as if we were killed here")
@@ -146,10 +146,10 @@ async def test_an_event_is_committed_only_after_its_handler(bus: SqliteBus) -> N
 
 
 async def test_a_poisoned_event_goes_to_the_dead_letters_and_the_next_is_handled(bus: SqliteBus) -> None:
-    await bus.publish([an_alert(1), an_alert(2)])
+    await bus.publish([a_failure(1), a_failure(2)])
     seen: list[str] = []
 
-    async def poison_first(event: LearningAlert) -> None:
+    async def poison_first(event: TrainingFailed) -> None:
         seen.append(event.id)
         if event.id == "e-1":
             raise Poison("never")
@@ -161,10 +161,10 @@ async def test_a_poisoned_event_goes_to_the_dead_letters_and_the_next_is_handled
 
 
 async def test_an_outage_is_waited_for_and_the_same_event_handled(bus: SqliteBus) -> None:
-    await bus.publish([an_alert(1)])
+    await bus.publish([a_failure(1)])
     tries: list[str] = []
 
-    async def down_once(event: LearningAlert) -> None:
+    async def down_once(event: TrainingFailed) -> None:
         tries.append(event.id)
         if len(tries) == 1:
             raise BusUnavailable("down")
@@ -174,10 +174,10 @@ async def test_an_outage_is_waited_for_and_the_same_event_handled(bus: SqliteBus
 
 
 async def test_a_stop_during_an_outage_leaves_the_event_for_the_next_run(bus: SqliteBus) -> None:
-    await bus.publish([an_alert(1)])
+    await bus.publish([a_failure(1)])
     stop = asyncio.Event()
 
-    async def down(_: LearningAlert) -> None:
+    async def down(_: TrainingFailed) -> None:
         stop.set()
         raise BusUnavailable("down")
 

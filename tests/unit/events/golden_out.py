@@ -97,5 +97,4 @@ DATA: dict[str, dict[str, Any]] = {
         "by": "verdict",
         "reason": "DEPLOY",
     },
-    "learning.alert": {"code": "E7700", "severity": "error", "stopped": "training", "action": "free the disk"},
 }

@@ -77,7 +77,7 @@ def test_what_is_about_one_track_has_one_key_and_all_else_its_subject() -> None:
         "default"
     }
     assert {keys[kind] for kind in ("model.registered", "model.validated", "model.stage_changed")} == {"m"}
-    assert (keys["training.progress"], keys["learning.alert"]) == ("jobs/job", "models/m:1.0.0")
+    assert keys["training.progress"] == "jobs/job"
 
 
 @EVERY
