@@ -210,13 +210,12 @@ async def _attempts(
 
 async def preempted(job: Queued, *, jobs: Ledger, at: str) -> None:
     """The run was stopped while `job` was at work: an attempt that was begun since does not count."""
-    entries = await jobs.entries()
-    now = next((other for other in queue(entries) if other.key == job.key), None)
-    if now is None or now.attempts <= job.attempts:
+    of_job = [entry for entry in await jobs.entries() if entry.body.get("queued") == job.key]
+    begun = [entry for entry in of_job if entry.kind == "job.attempt"]
+    if len(begun) - sum(entry.kind == "job.preempted" for entry in of_job) <= job.attempts:
         return
-    begun = next(e for e in reversed(entries) if e.kind == "job.attempt" and e.body["queued"] == job.key)
-    body = {"track": job.track, "queued": job.key, "job_id": begun.body["job_id"]}
-    await jobs.append("job.preempted", begun.key, body, at=at)
+    body = {"track": job.track, "queued": job.key, "job_id": begun[-1].body["job_id"]}
+    await jobs.append("job.preempted", begun[-1].key, body, at=at)
 
 
 def _value(config: Mapping[str, Any], name: str) -> Any:
