@@ -15,7 +15,7 @@ class SourceChanged(Fatal):
 
 
 class StoreFull(Fatal):
-    """The disk under the data folder is full; nothing that was acknowledged is lost."""
+    """A disk is full (the data folder's, or where the output goes); nothing that was acknowledged is lost."""
 
     code = "E7400"
 

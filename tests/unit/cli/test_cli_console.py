@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import pytest
 
@@ -74,3 +75,12 @@ def test_progress_is_for_terminals_only() -> None:
     err = io.StringIO()
     Console(out=io.StringIO(), err=err).progress("half")
     assert err.getvalue() == ""
+
+
+def test_a_closed_output_is_nobody_to_answer_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    console = Console()
+    console.line("said to nobody")
+    console.error("nor this")
+    console.flush()
