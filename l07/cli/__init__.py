@@ -17,6 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from l07.cli.console import Console
     from l07.cli.parser import build_parser
 
+    for name in ("stdout", "stderr"):
+        if (
+            getattr(sys, name) is None
+        ):  # `>&-`: the caller closed it and wants no answer; a file must not take its place
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # lives as long as we do
     args = build_parser().parse_args(argv)
     console = Console(as_json=bool(args.json))
     module, _, name = args.handler.partition(":")

@@ -1,6 +1,5 @@
 """What a person or a program reads: rich tables on a terminal, plain text or JSON lines elsewhere."""
 
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ class Console:
 
     def __init__(self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.as_json = as_json
-        self._out = out or sys.stdout or io.StringIO()  # None: the caller closed it, and wants no answer
-        self._err = err or sys.stderr or io.StringIO()
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
         for stream in (self._out, self._err):
             if hasattr(stream, "reconfigure"):  # a lone surrogate in an id must not end the command
                 stream.reconfigure(errors="backslashreplace")

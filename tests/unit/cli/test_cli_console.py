@@ -2,7 +2,9 @@
 
 import io
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,10 +79,9 @@ def test_progress_is_for_terminals_only() -> None:
     assert err.getvalue() == ""
 
 
-def test_a_closed_output_is_nobody_to_answer_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", None)
-    console = Console()
-    console.line("said to nobody")
-    console.error("nor this")
-    console.flush()
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_a_closed_output_is_nobody_to_answer_and_no_crash(tmp_path: Path, closed: str) -> None:
+    command = f'exec "{sys.executable}" -m l07.cli --data-dir "{tmp_path}" config show {closed}'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
