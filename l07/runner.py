@@ -1,6 +1,6 @@
 """The two loops: batches from the bus to the buffer, and one control event at a time. The only place where fates are decided.
 
-Order of shutdown: stop taking, finish the batch or the event in hand, commit, leave the group, close what was opened.
+Order of shutdown: stop taking, finish the batch in hand, finish or abandon the event in hand, commit, leave the group, close.
 A child that trains is ended first: its job starts again at the next run.
 """
 

@@ -37,9 +37,14 @@ def effective_config(asked: Mapping[str, Any], recommended: Mapping[str, Any]) -
     return config, {name: _origin(name, asked, recommended) for name in names}
 
 
+def setting(config: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted name, such as `lora.rank`; None where it or its group is not set."""
+    group, _, leaf = name.rpartition(".")
+    return ((config.get(group) or {}) if group else config).get(leaf)
+
+
 def _origin(name: str, asked: Mapping[str, Any], recommended: Mapping[str, Any]) -> str:
     for origin, given in (("settings", asked), ("base", recommended)):
-        group, _, leaf = name.rpartition(".")
-        if ((given.get(group) or {}) if group else given).get(leaf) is not None:
+        if setting(given, name) is not None:
             return origin
     return "default"

@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from l07.domain.base import effective_config
+from l07.domain.base import effective_config, setting
 from l07.domain.job import job_id
-from l07.errors import ChildError, Fatal, Transient
+from l07.errors import ChildError, Fatal
 from l07.events.outbound import DatasetCreated
 from l07.pipeline import release
 from l07.pipeline.bases import LIBRARIES, Base, library_version, prepare_base
@@ -181,7 +181,7 @@ async def _base(job: Queued, desk: Desk) -> Base | None:
         except ChildError as err:
             if isinstance(err, Fatal):  # nothing is wrong with the job: it waits until the machine is mended
                 raise
-            if not isinstance(err, Transient) or attempt >= settings.training.attempts:
+            if not err.again or attempt >= settings.training.attempts:
                 await _failed(job, "base", err, desk, attempts=attempt)
                 return None
 
@@ -202,7 +202,7 @@ async def _attempts(
             if isinstance(err, Fatal):  # nothing is wrong with the job: it waits until the machine is mended
                 await preempted(job, jobs=desk.jobs, at=desk.now())
                 raise
-            if not isinstance(err, Transient) or attempt >= desk.settings.training.attempts:
+            if not err.again or attempt >= desk.settings.training.attempts:
                 await _failed(job, ident, err, desk, attempts=attempt)
                 return None
             log.warning("training_again", extra={"job_id": ident, "attempt": attempt + 1, "code": err.code})
@@ -216,11 +216,6 @@ async def preempted(job: Queued, *, jobs: Ledger, at: str) -> None:
         return
     body = {"track": job.track, "queued": job.key, "job_id": begun[-1].body["job_id"]}
     await jobs.append("job.preempted", begun[-1].key, body, at=at)
-
-
-def _value(config: Mapping[str, Any], name: str) -> Any:
-    group, _, leaf = name.rpartition(".")
-    return (config[group] if group else config)[leaf]
 
 
 def _finished(folder: Path) -> Mapping[str, Any] | None:
@@ -259,7 +254,7 @@ async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path,
     document = {**spec, "attempt": attempt, "output": str(folder / "out")}
     (folder / "job.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
     at = desk.now()
-    settings = {name: f"{_value(spec['config'], name)} ({origin})" for name, origin in spec["origins"].items()}
+    settings = {name: f"{setting(spec['config'], name)} ({origin})" for name, origin in spec["origins"].items()}
     desk.tell({"phase": "train", "job_id": spec["job_id"], "attempt": attempt, "settings": settings})
     await desk.jobs.append(
         "job.attempt",

@@ -1,7 +1,8 @@
 """`l07 run`: every consumer in one process, on the embedded backends.
 
-Order of shutdown: the stop event is set; each loop finishes the batch or event in hand and leaves; a child that trains is
-ended (its attempt does not count); then subscriptions, worker process, buffer, bus and the folder's lock close, in this order.
+Order of shutdown: the stop event is set; each loop finishes the batch in hand and leaves; the event in hand has GRACE_S left,
+then it is cut off and handled again by the next run; a child that trains is ended (its attempt does not count); then
+subscriptions, worker process, buffer, bus and the folder's lock close, in this order.
 """
 
 import asyncio

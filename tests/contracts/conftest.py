@@ -1,10 +1,14 @@
-"""Disks that are full and folders that cannot be written, for real where this machine allows it."""
+"""What the contracts share: the buffer's servers; full disks and unwritable folders, for real where this machine allows it."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from l07.backends.redis import RedisBuffer
+from tests.contracts.buffer_kit import RULES, SERVERS, Feeder, a_server
 
 
 @pytest.fixture
@@ -32,3 +36,20 @@ def unwritable(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
         pytest.skip("no right to make a folder immutable here")
     yield folder
     subprocess.run(["chattr", "-i", folder], check=True)
+
+
+@pytest.fixture(params=SERVERS)
+async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """Each server that keeps the buffer's promises, empty."""
+    async with a_server(request.param, tmp_path) as client:
+        yield client
+
+
+@pytest.fixture
+async def buffer(client: Any) -> RedisBuffer:
+    return await RedisBuffer.open(client, "t", RULES)
+
+
+@pytest.fixture
+def feed(buffer: RedisBuffer) -> Feeder:
+    return Feeder(buffer)

@@ -1,6 +1,5 @@
 """What an ExampleBuffer promises, rule by rule, on every backend of it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,9 +10,7 @@ from l07.ports import IngestBatch, Part
 from tests.contracts.buffer_kit import (
     DAY_MS,
     MORE_TRACES,
-    RULES,
     SCORES,
-    SERVERS,
     T0,
     TRACES,
     Feeder,
@@ -22,30 +19,12 @@ from tests.contracts.buffer_kit import (
     a_part,
     a_score,
     a_scored_trace,
-    a_server,
     a_trace,
     an_unread,
     counts,
     holds,
     sealing_at,
 )
-
-
-@pytest.fixture(params=SERVERS)
-async def client(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[Any]:
-    async with a_server(request.param, tmp_path) as client:
-        yield client
-
-
-@pytest.fixture
-async def buffer(client: Any) -> RedisBuffer:
-    return await RedisBuffer.open(client, "t", RULES)
-
-
-@pytest.fixture
-def feed(buffer: RedisBuffer) -> Feeder:
-    return Feeder(buffer)
-
 
 # ------------------------------------------------------------------ the fence
 

@@ -1,6 +1,5 @@
 """What an ExampleBuffer promises of its batches, its outbox, and of time, on every backend of it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from tests.contracts.buffer_kit import (
     DAY_MS,
     RULES,
     SCORES,
-    SERVERS,
     T0,
     TRACES,
     Feeder,
@@ -20,28 +18,10 @@ from tests.contracts.buffer_kit import (
     a_broken,
     a_score,
     a_scored_trace,
-    a_server,
     a_trace,
     counts,
     sealing_at,
 )
-
-
-@pytest.fixture(params=SERVERS)
-async def client(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[Any]:
-    async with a_server(request.param, tmp_path) as client:
-        yield client
-
-
-@pytest.fixture
-async def buffer(client: Any) -> RedisBuffer:
-    return await RedisBuffer.open(client, "t", RULES)
-
-
-@pytest.fixture
-def feed(buffer: RedisBuffer) -> Feeder:
-    return Feeder(buffer)
-
 
 # ------------------------------------------------------------------ seals
 

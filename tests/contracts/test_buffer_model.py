@@ -1,8 +1,7 @@
 """Random worlds against the reference model: whatever the cuts, repeats and crashes, the same sets, seals, counters."""
 
 import random
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,13 +14,11 @@ from l07.ports import Half, IngestBatch, Part
 from tests.contracts.buffer_kit import (
     MORE_TRACES,
     SCORES,
-    SERVERS,
     T0,
     TRACES,
     a_broken,
     a_score,
     a_scored_trace,
-    a_server,
     a_trace,
     an_unread,
     drop,
@@ -35,12 +32,6 @@ PARTITIONS = (TRACES, MORE_TRACES, SCORES, MORE_SCORES)
 COUNT = 4
 Placed = tuple[TopicPartition, Any]
 Step = tuple[str, Any]
-
-
-@pytest.fixture(params=SERVERS)
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with a_server(request.param, tmp_path) as client:
-        yield client
 
 
 # ------------------------------------------------------------------ worlds
