@@ -2,6 +2,8 @@
 
 import signal
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 def pytest_configure() -> None:
     """A shell that runs us in the background has told us to ignore Ctrl-C, and our children would inherit that."""

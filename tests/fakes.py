@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from l07.errors import L07Error
-from l07.events.record import Message, Record, TopicPartition
+from l07.errors import L07Error, MessageTooLarge
+from l07.events.record import Message, Record
 from l07.ports import Entry, Progress
 
 
@@ -19,6 +19,7 @@ class MemoryLedger:
 
     name: str
     lines: list[Entry] = field(default_factory=list)
+    cursor: int = 0
 
     async def append(self, kind: str, key: str, body: Mapping[str, Any], *, at: str) -> Entry:
         there = await self.find(kind, key)
@@ -31,8 +32,18 @@ class MemoryLedger:
         self.lines.append(Entry(self.name, number, kind, key, at, body, prev, digest))
         return self.lines[-1]
 
+    async def append_after(self, number: int, kind: str, key: str, body: Mapping[str, Any], *, at: str) -> Entry | None:
+        there = await self.find(kind, key)
+        return there or (await self.append(kind, key, body, at=at) if number == len(self.lines) else None)
+
     async def entries(self, *, after: int = 0) -> Sequence[Entry]:
         return self.lines[after:]
+
+    async def announced(self) -> int:
+        return self.cursor
+
+    async def mark_announced(self, number: int) -> None:
+        self.cursor = max(self.cursor, number)
 
     async def find(self, kind: str, key: str) -> Entry | None:
         return next((line for line in self.lines if (line.kind, line.key) == (kind, key)), None)
@@ -43,25 +54,21 @@ class MemoryLedger:
 
 @dataclass
 class MemoryBus:
-    """The part of ports.Bus that publishes and remembers cursors; one partition a topic."""
+    """The part of ports.Bus that publishes; one partition a topic, which takes no value above `most_bytes`."""
 
     topics: dict[str, list[Record]] = field(default_factory=dict)
-    cursors: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)
     fail_next: L07Error | None = None
+    most_bytes: int = 10**9
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if self.fail_next is not None:
             error, self.fail_next = self.fail_next, None
             raise error
         for m in messages:
+            if len(m.value) > self.most_bytes:
+                raise MessageTooLarge(f"{len(m.value)} bytes")
             log = self.topics.setdefault(m.topic, [])
             log.append(Record(m.topic, 0, len(log), m.timestamp_ms or 0, m.key, m.value, m.headers))
-
-    async def committed(self, group: str, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
-        return {tp: n for (g, tp), n in self.cursors.items() if g == group and tp.topic in topics}
-
-    async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        self.cursors.update({(group, tp): n for tp, n in offsets.items()})
 
 
 @dataclass

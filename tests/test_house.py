@@ -47,6 +47,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "pyarrow": ("l07/backends/parquet",),
     "cryptography": ("l07/domain/seal.py",),
     "re2": ("l07/domain/scrub",),
+    "prometheus_client": ("l07/service/health.py",),
     "cloudevents": ("l07/events/cloudevents.py",),
 }
 
@@ -200,10 +201,11 @@ def test_the_readme_explains_each_error_code() -> None:
     assert rows == {c.code: (c.__doc__ or "").splitlines()[0] for c in error_classes()}
 
 
-CATCHERS = ("l07/runner.py", "l07/service/", "l07/cli/")
+CATCHERS = ("l07/runner/", "l07/service/", "l07/cli/")
 ALLOWED = {
     "l07/pipeline/ingest.py": {"BadEvent"},
-    "l07/pipeline/train.py": {"ChildError"},
+    "l07/pipeline/announce.py": {"MessageTooLarge"},
+    "l07/pipeline/train/job.py": {"ChildError"},
     "l07/pipeline/validate.py": {"ChildError"},
 }  # DECISIONS.md says why
 

@@ -1,10 +1,11 @@
 """Settings -> backends. Each brand is imported only when it is asked for."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l07.backends.address import Access, Address, address_of
 from l07.errors import BadSetting
 from l07.ports import Bus, Curator, ExampleBuffer, Trainer
 from l07.settings import Settings
@@ -12,11 +13,15 @@ from l07.settings import Settings
 if TYPE_CHECKING:
     from l07.backends.redis import BufferRules
     from l07.backends.redis.client import Client
-    from l07.backends.store import FolderLedger, FolderStore
+    from l07.backends.store import FolderLeases, FolderLedger, FolderStore
 
 LEDGERS = ("datasets", "jobs", "registry")
-BUFFER_URLS = ("redis://", "rediss://", "unix://")
 READING = "l07 status"  # the purpose under which a reader holds the folder's lock
+
+
+def is_server(url: str) -> bool:
+    """Whether this bus is a server's, and no file."""
+    return url.startswith("kafka://")
 
 
 def bus_path(settings: Settings) -> Path:
@@ -26,21 +31,42 @@ def bus_path(settings: Settings) -> Path:
         return settings.data_dir / "bus.db"
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         return Path(url[len("sqlite:///") :])
-    text = f"bus.url = {url!r}: only sqlite:///PATH is built; a path from the root has four slashes"
+    text = f"bus.url = {url!r}: neither kafka://HOST:PORT[,HOST:PORT] nor sqlite:///PATH; a path from the root has four slashes"
     raise BadSetting(text, name="bus.url")
 
 
 def check_urls(settings: Settings) -> None:
     """Refuse what no backend here can open, without opening anything. Raises BadSetting (E7501)."""
-    bus_path(settings)
-    if settings.buffer.url and not settings.buffer.url.startswith(BUFFER_URLS):
-        text = f"buffer.url = {settings.buffer.url!r}: it begins with none of {', '.join(BUFFER_URLS)}"
-        raise BadSetting(text, name="buffer.url")
+    if is_server(settings.bus.url):
+        from l07.backends.kafka.config import brokers
+
+        brokers(settings).tls()
+    else:
+        bus_path(settings)
+    buffer_address(settings)
+
+
+def buffer_address(settings: Settings) -> Address | None:
+    """Where the buffer's server is and who we are there; None: the embedded one. Raises BadSetting (E7501)."""
+    said = settings.buffer
+    if not said.url:
+        return None
+    secret = said.password.get_secret_value()
+    return address_of(said.url, Access(said.username, secret, said.ca_file, said.cert_file, said.key_file))
 
 
 @asynccontextmanager
-async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
-    """The bus of these settings. Several processes may have it open."""
+async def open_bus(settings: Settings, *, check: bool = True) -> AsyncIterator[Bus]:
+    """The bus of these settings. Several processes may have it open. Without `check` a server's topics are not looked at:
+    for whoever only reads some of them.
+
+    Raises, of Kafka: BusLoginRefused E7410, TopicMissing E7412, TopicUnfit E7413, ClientMissing E7416."""
+    if is_server(settings.bus.url):
+        from l07.backends.kafka import open_kafka
+
+        async with open_kafka(settings, check=check) as bus:
+            yield bus
+        return
     from l07.backends.sqlite import SqliteBus
 
     async with SqliteBus.open(bus_path(settings), partitions=settings.bus.partitions) as bus:
@@ -51,33 +77,36 @@ async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
 async def open_buffer(settings: Settings, *, attach: bool = False) -> AsyncIterator[ExampleBuffer]:
     """The buffer of these settings.
 
-    Without `attach` its server is started and ended here: the caller holds the folder's lock. With it the server that
-    another process has started is used, and only `status` and `positions` may be called.
+    Without `attach` an embedded server is started and ended here: the caller holds the folder's lock. With it nothing is
+    started and nothing written: the server that another process has started, or the one of `buffer.url`, is read, and
+    only `status`, `positions` and `memory` may be called.
 
-    Raises: NoLiveBuffer E7464 with `attach`; FolderInUse E7405, ValkeyMissing E7463, ValkeyNotStarted E7462 without."""
-    from l07.backends.redis import RedisBuffer
+    Raises: NoLiveBuffer E7464 with `attach`; FolderInUse E7405, ValkeyMissing E7463, ValkeyNotStarted E7462 without;
+    BufferShardsDiffer E7470."""
+    from l07.backends.redis.sharded import attach_shards, open_shards
 
-    async with _client(settings, attach=attach) as client:
-        name, rules = settings.buffer.name, buffer_rules(settings)
-        yield RedisBuffer(client, name, rules) if attach else await RedisBuffer.open(client, name, rules)
+    async with _clients(settings, attach=attach) as clients:
+        open_ = attach_shards if attach else open_shards
+        yield await open_(clients, settings.buffer.name, buffer_rules(settings))
 
 
 @asynccontextmanager
-async def _client(settings: Settings, *, attach: bool) -> AsyncIterator["Client"]:
+async def _clients(settings: Settings, *, attach: bool) -> AsyncIterator["list[Client]"]:
     from l07.backends import embedded
-    from l07.backends.redis import connect
+    from l07.backends.redis.cluster import connect_shards
 
     check_urls(settings)
-    if settings.buffer.url:
-        client = connect(settings.buffer.url)
+    address = buffer_address(settings)
+    if address is not None:
+        clients = connect_shards(address, settings.buffer.name, settings.buffer.shards)
         try:
-            yield client
+            yield clients
         finally:
-            await client.aclose()
+            await clients[0].aclose()  # they share what they have open
         return
     holder = embedded.attach(settings.data_dir) if attach else embedded.EmbeddedRedis(settings.data_dir)
     async with holder as client:
-        yield client
+        yield [client] * settings.buffer.shards
 
 
 def has_buffer(settings: Settings) -> bool:
@@ -87,14 +116,24 @@ def has_buffer(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def buffer_alone(settings: Settings) -> AsyncIterator[ExampleBuffer]:
-    """The buffer for reading where no `l07 run` works: the folder is locked, the server started and ended for it.
+    """The buffer for reading where no `l07 run` works: the folder is locked, the server started and ended for it. A server's
+    buffer is shared: it is read as it is.
 
     Raises: FolderInUse E7405, with the holder's `purpose`; ValkeyMissing E7463, ValkeyNotStarted E7462."""
+    with held_folder(settings, purpose=READING):
+        async with open_buffer(settings, attach=bool(settings.buffer.url)) as buffer:
+            yield buffer
+
+
+@contextmanager
+def held_folder(settings: Settings, *, purpose: str = "l07 run") -> Iterator[None]:
+    """The data folder's lock while the buffer is the folder's own; a server's buffer is shared, and needs none.
+
+    Raises: FolderInUse E7405."""
     from l07.backends.lock import DataLock
 
-    with DataLock(settings.data_dir, purpose=READING):
-        async with open_buffer(settings) as buffer:
-            yield buffer
+    with nullcontext() if settings.buffer.url else DataLock(settings.data_dir, purpose=purpose):
+        yield
 
 
 def buffer_rules(settings: Settings) -> "BufferRules":
@@ -110,6 +149,7 @@ def buffer_rules(settings: Settings) -> "BufferRules":
         wait_s=settings.join.wait_s,
         prefer_separate_s=settings.join.prefer_separate_s,
         remember_s=settings.buffer.remember_s,
+        contrast_ratio=settings.contrast.max_ratio,
         seals={
             name: SealTrigger(track.seal.count, track.seal.max_age_s, track.seal.min_count)
             for name, track in settings.tracks.items()
@@ -126,6 +166,13 @@ def open_ledger(settings: Settings, name: str) -> "FolderLedger":
     from l07.backends.store import FolderLedger
 
     return FolderLedger(ledger_root(settings), name)
+
+
+def open_leases(settings: Settings) -> "FolderLeases":
+    """Who trains which track: beside the ledgers, outside their chains."""
+    from l07.backends.store import FolderLeases
+
+    return FolderLeases(settings.data_dir / "leases", ttl_s=3 * settings.training.lease_renew_s)
 
 
 def open_store(settings: Settings) -> "FolderStore":

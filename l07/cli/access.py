@@ -14,8 +14,9 @@ def loaded(args: argparse.Namespace) -> Loaded:
     overrides: dict[str, Any] = {}
     if args.data_dir is not None:
         overrides["data_dir"] = args.data_dir
-    if getattr(args, "url", None):
-        overrides["bus.url"] = args.url
+    for name in ("bus", "buffer"):
+        if getattr(args, name) is not None:
+            overrides[f"{name}.url"] = getattr(args, name)
     found = load_settings(file=Path(args.config) if args.config else None, overrides=overrides)
     log_to_stderr(found.settings.log_level)
     return found

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
+from l07.backends.address import masked
 from l07.backends.open import check_urls
 from l07.cli.access import loaded
 from l07.cli.console import Console
@@ -44,7 +47,8 @@ def check(args: argparse.Namespace, console: Console) -> int:
 
 def _rows(found: Loaded) -> Iterator[dict[str, Any]]:
     for name, value, description in leaves(found.settings):
-        yield {"name": name, "value": _plain(value), "origin": _origin(name, found), "description": description}
+        shown = masked(value) if name in ("buffer.url", "bus.url") else _plain(value)
+        yield {"name": name, "value": shown, "origin": _origin(name, found), "description": description}
 
 
 def _origin(name: str, found: Loaded) -> str:
@@ -56,6 +60,8 @@ def _origin(name: str, found: Loaded) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, SecretStr):
+        return "***" if value.get_secret_value() else ""
     return list(value) if isinstance(value, tuple) else value
 
 

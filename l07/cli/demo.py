@@ -13,7 +13,7 @@ from typing import Any
 
 from l07.cli import INTERRUPTED
 from l07.cli.console import Console
-from l07.errors import DemoFolderTaken
+from l07.errors import DemoFolderTaken, disk_errors
 from l07.settings import Settings, load_settings
 
 MARKER = "demo.json"  # says that this folder is a demo's and may be made again
@@ -36,6 +36,8 @@ def demo(args: argparse.Namespace, console: Console) -> int:
         DemoFolderTaken: E7906, the folder holds something that is not a demo's."""
     from l07.telemetry import log_to_stderr
 
+    if args.events:
+        return _write_events(args, console)
     folder = Path(args.data_dir or ".l07-demo")
     log_to_stderr("error")
     clear(folder)
@@ -59,6 +61,21 @@ def demo(args: argparse.Namespace, console: Console) -> int:
     if told["stopped"]:
         return INTERRUPTED
     return 0 if page["verdict"] else 1
+
+
+def _write_events(args: argparse.Namespace, console: Console) -> int:
+    """What the demo would send, for `l07 send` and for other buses."""
+    from l07.domain import world
+
+    stream = world.stream(list(world.demo_runs(args.tasks, args.seed)), seed=args.seed)
+    raw = "".join(line + "\n" for line in stream.lines).encode("utf-8", "surrogateescape")
+    if args.events == "-":
+        console.raw(raw)
+    else:
+        with disk_errors(Path(args.events)):
+            Path(args.events).write_bytes(raw)
+    console.note(f"{len(stream.lines)} events of {stream.counts['runs']} runs")
+    return 0
 
 
 def clear(folder: Path) -> None:

@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _events(commands)
     _things(commands)
     _dlq(commands)
+    _replay(commands)
     _config(commands)
     _ledger(commands)
     return parser
@@ -45,6 +46,10 @@ def _common(parser: argparse.ArgumentParser, *, default: Any, as_json: bool = Tr
     parser.add_argument("--data-dir", metavar="DIR", default=default, help=where)
     file = "settings file (L07_CONFIG, default l07.toml where there is one)"
     parser.add_argument("--config", metavar="FILE", default=default, help=file)
+    bus = "the bus: sqlite:///PATH or kafka://HOST:PORT[,HOST:PORT] (L07_BUS__URL, default SQLite in the data folder)"
+    parser.add_argument("--bus", metavar="URL", default=default, help=bus)
+    buffer = "the buffer's server, such as redis://HOST:PORT/DB (L07_BUFFER__URL, default a Valkey in the data folder)"
+    parser.add_argument("--buffer", metavar="URL", default=default, help=buffer)
     if as_json:
         unset = False if default is None else default
         parser.add_argument("--json", action="store_true", default=unset, help="print JSON instead of text")
@@ -70,6 +75,11 @@ def _demo(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the world and of training (default 7)")
     parser.add_argument("--bases", metavar="DIR", help="where tiny bases are kept (default: beside the data folder)")
     parser.add_argument("--json", metavar="FILE", dest="json_file", help="write the page as data to this file too")
+    parser.add_argument(
+        "--events",
+        metavar="FILE",
+        help="only write the world's events to this file, a line each (- is stdout), and end",
+    )
 
 
 def _send(commands: Any) -> None:
@@ -83,7 +93,6 @@ def _send(commands: Any) -> None:
     parser.add_argument(
         "--topic", metavar="TOPIC", help="of a line without a readable type (default: the setting topics.traces)"
     )
-    parser.add_argument("--url", metavar="URL", help="another bus than the one in the settings")
 
 
 def _run(commands: Any) -> None:
@@ -137,6 +146,9 @@ def _things(commands: Any) -> None:
             metavar="N",
             help="rows of the lineage that are printed (default 20; 0: none, -1: all)",
         )
+        if name == "jobs":
+            cancel = _command(group, "cancel", "cancel:cancel_job", "end a job for good; its trainer ends the child")
+            cancel.add_argument("id", metavar=one, help="as `list` prints it")
 
 
 def _dlq(commands: Any) -> None:
@@ -153,6 +165,38 @@ def _dlq(commands: Any) -> None:
         "id", nargs="?", metavar="ID", help="as `list` prints it, or TOPIC:PARTITION:OFFSET of the record"
     )
     which.add_argument("--all", action="store_true", help="every dead letter that was not retried yet")
+
+
+def _replay(commands: Any) -> None:
+    text = "records once more: to another bus, or into a buffer that lost them; what was applied stays applied once"
+    parser = _command(commands, "replay", "replay:replay", text)
+    parser.add_argument(
+        "--from",
+        dest="from_",
+        metavar="WHERE",
+        default="earliest",
+        help="earliest (default), an offset, or a time with its zone",
+    )
+    parser.add_argument(
+        "--topics", nargs="+", metavar="TOPIC", help="topics, or TOPIC:PARTITION (default: all that the ingest reads)"
+    )
+    parser.add_argument(
+        "--file", nargs="+", metavar="FILE", help="lines of these files instead of a bus, as `l07 send`"
+    )
+    parser.add_argument("--to-bus", metavar="URL", help="copy the records there; without it they go into the buffer")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, metavar="N", help="records a second at most (default: no limit)"
+    )
+    parser.add_argument(
+        "--filter", action="append", default=[], metavar="type=NAME", help="only events of this type; may be repeated"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="count what would be replayed, and change nothing")
+    how.add_argument(
+        "--accept-reset",
+        action="store_true",
+        help="let the ingest go on at --from where it stopped because a log was cut or made again",
+    )
 
 
 def _config(commands: Any) -> None:

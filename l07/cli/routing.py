@@ -9,7 +9,6 @@ from l07.events.record import Message
 from l07.settings import Settings
 
 HEADERS = ((b"content-type", b"application/cloudevents+json; charset=UTF-8"),)
-REVIEW_TYPES = ("review.recorded",)
 
 
 class _Head(msgspec.Struct):
@@ -35,7 +34,7 @@ class Router:
         topics, types = settings.topics, settings.types
         self._other = other or topics.traces
         self._topics = {
-            **dict.fromkeys(REVIEW_TYPES, topics.reviews),
+            **dict.fromkeys(types.review, topics.reviews),
             **dict.fromkeys(types.score, topics.scores),
             **dict.fromkeys(types.plan, topics.planning),
             **dict.fromkeys(types.trace, topics.traces),

@@ -15,6 +15,7 @@ STATES = {
     "job.preempted": "PENDING",
     "training.completed": "VALIDATING",
     "training.failed": "FAILED",
+    "job.cancelled": "CANCELLED",
 }
 
 

@@ -91,3 +91,33 @@ class NoLiveBuffer(Refused):
     """No process holds this data folder's buffer open, so there is nothing to attach to."""
 
     code = "E7464"
+
+
+class BufferForeign(Fatal):
+    """Under the buffer's name lie keys that another program wrote; nothing was written."""
+
+    code = "E7465"
+
+
+class BufferShardsDiffer(Fatal):
+    """The buffer was made with another number of shards than `buffer.shards` says; the message has it."""
+
+    code = "E7470"
+
+
+class BufferOtherKind(Fatal):
+    """`buffer.url` names one server where a cluster answers, or a cluster where one server does."""
+
+    code = "E7471"
+
+
+class BufferMoves(Transient):
+    """A shard of the buffer is on its way to another node of the cluster; it stands still until it is there."""
+
+    code = "E7472"
+
+
+class BufferNotTrusted(Fatal):
+    """The buffer's server and we do not trust each other's certificates, or only one of us speaks TLS."""
+
+    code = "E7473"

@@ -14,6 +14,12 @@ class SourceChanged(Fatal):
     code = "E7480"
 
 
+class RecordsGone(Fatal):
+    """Retention took records of an input before they were applied; they are lost to us."""
+
+    code = "E7481"
+
+
 class StoreFull(Fatal):
     """A disk is full (the data folder's, or where the output goes); nothing that was acknowledged is lost."""
 
@@ -21,7 +27,7 @@ class StoreFull(Fatal):
 
 
 class BusUnavailable(Transient):
-    """The bus did not answer: locked for too long, or its disk failed for a moment."""
+    """The bus did not answer: its brokers are away, its file was locked for too long, or its disk failed for a moment."""
 
     code = "E7401"
 

@@ -55,3 +55,21 @@ class DemoFolderTaken(Refused):
     """The demo's folder holds something that is not a demo's."""
 
     code = "E7906"
+
+
+class ReplayBeyond(Refused):
+    """A replay into the buffer begins behind what is stored there, and would leave a gap."""
+
+    code = "E7907"
+
+
+class BadReplay(Refused):
+    """What a replay was asked for makes no sense: its beginning, its filter, or both together."""
+
+    code = "E7908"
+
+
+class NothingToReplay(Refused):
+    """None of the topics that a replay names is on the bus."""
+
+    code = "E7909"

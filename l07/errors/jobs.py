@@ -60,6 +60,18 @@ class BadJob(ChildError, Poison):
     code = "E7706"
 
 
+class JobTaken(Transient):
+    """A training job is no longer this trainer's: another one has taken it over, or it was cancelled."""
+
+    code = "E7707"
+
+
+class AttemptsUsedUp(ChildError, Poison):
+    """As many attempts of a job were begun as are allowed, and each was cut off by the end of its trainer."""
+
+    code = "E7708"
+
+
 class JobMoveRefused(Refused):
     """A training job cannot go from its state to the one that was asked for."""
 

@@ -139,3 +139,9 @@ class EntryUnfit(Fatal):
     """What a ledger's entry announces does not fit the class of its event."""
 
     code = "E7022"
+
+
+class BadReview(BadEvent):
+    """A review's verdict is none of accept, reject, fixed; its messages do not go with it, or its reviewer is no name."""
+
+    code = "E7023"

@@ -1,4 +1,4 @@
-"""What we read: traces and scores, from either content mode, in one pass that accepts nothing wrong.
+"""What we read: traces, scores and reviews, from either content mode, in one pass that accepts nothing wrong.
 
 Most events take the fast way: two decodes by msgspec and a comparison of lengths that proves that no key stands twice.
 Whatever the fast way does not accept goes the careful way, which knows every rule by itself and names the fault.
@@ -12,15 +12,17 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import xxhash
 
-from l07.errors import BadData, BadEvent, BadKey, MissingField, OutOfRange, WrongType
+from l07.errors import BadData, BadEvent, BadKey, BadReview, MissingField, OutOfRange, WrongType
 from l07.events.cloudevents import MAX_ID, Document, Envelope, check_time, plain, read_document
-from l07.events.dialects import UNKNOWN, RunData, known, pick
+from l07.events.dialects import UNKNOWN, RunData, chat, known, pick, reason_of, talk_of
 from l07.events.dialects.common import Confidence, QualityScore
 from l07.events.modes import structured
 from l07.events.record import Record
 from l07.events.strict import compact, known_only, too_deep
 
-Role = Literal["trace", "plan", "score", "other"]
+Role = Literal["trace", "plan", "score", "review", "other"]
+Verdict = Literal["accept", "reject", "fixed"]
+VERDICTS: Sequence[Verdict] = typing.get_args(Verdict)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -33,9 +35,11 @@ class Limits(msgspec.Struct, frozen=True):
 class TypeNames:
     """Which type names are read as what; a reverse-DNS prefix before a name is allowed."""
 
-    def __init__(self, *, trace: Sequence[str], plan: Sequence[str], score: Sequence[str]) -> None:
+    def __init__(
+        self, *, trace: Sequence[str], plan: Sequence[str], score: Sequence[str], review: Sequence[str] = ()
+    ) -> None:
         self._roles: dict[str, Role] = {}
-        for role, names in (("trace", trace), ("plan", plan), ("score", score)):
+        for role, names in (("trace", trace), ("plan", plan), ("score", score), ("review", review)):
             self._roles.update(dict.fromkeys(names, typing.cast(Role, role)))
         self.known: dict[str, Role] = dict(self._roles)  # type names that were seen, and what they are
 
@@ -83,6 +87,16 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+class Review(msgspec.Struct, frozen=True, gc=False):
+    """What a person decided about a run. Where the verdict is "fixed", `body` has the run as it should have been."""
+
+    envelope: Envelope
+    key: str
+    verdict: Verdict
+    reviewer: str
+    body: bytes
+
+
 class Other(msgspec.Struct, frozen=True, gc=False):
     """An event of a type that nobody reads."""
 
@@ -107,11 +121,24 @@ class ScoreData(msgspec.Struct, kw_only=True, gc=False):
     subject_id: Any = None
 
 
-def decode(record: Record, *, limits: Limits, names: TypeNames) -> Trace | Score | Other:
+class ReviewData(msgspec.Struct, kw_only=True, gc=False):
+    """`data` of a review."""
+
+    verdict: str
+    reviewer: str
+    execution_id: str | None = None
+    plan_id: str | None = None
+    messages: list[chat.ChatMessage] | None = None
+
+
+Event = Trace | Score | Review | Other
+
+
+def decode(record: Record, *, limits: Limits, names: TypeNames) -> Event:
     """What this record says. The same record always gives the same answer.
 
     Raises:
-        BadEvent: E7000-E7021, one class a reason."""
+        BadEvent: E7000-E7021 and E7023, one class a reason."""
     value = structured(record, max_bytes=limits.max_bytes)
     event = _quick(value, value, record.timestamp_ms, limits, names)
     if event is not None:
@@ -146,6 +173,8 @@ _known_score = msgspec.json.Decoder(known_only(ScoreData)).decode
 _untyped = msgspec.json.Decoder().decode
 _run = msgspec.json.Decoder(RunData).decode
 _score = msgspec.json.Decoder(ScoreData).decode
+_review = msgspec.json.Decoder(ReviewData).decode
+_QUICK = frozenset({"trace", "plan", "score"})  # a review is rare: the careful way is fast enough
 
 
 def _quick(value: bytes, body: bytes, timestamp_ms: int, limits: Limits, names: TypeNames) -> Trace | Score | None:
@@ -158,7 +187,7 @@ def _quick(value: bytes, body: bytes, timestamp_ms: int, limits: Limits, names: 
         head = _head(value)
         again = _encode(head)
         role = names.known.get(head.type) or names.role(head.type)
-        if len(again) != len(value) or role == "other" or not _sound(head):
+        if len(again) != len(value) or role not in _QUICK or not _sound(head):
             return None
         data = again[again.index(b',"data":{') + 8 : -1]
         try:
@@ -203,7 +232,7 @@ def _tight(value: bytes) -> bytes:
         return value
 
 
-def _careful(value: bytes, timestamp_ms: int, limits: Limits, names: TypeNames) -> Trace | Score | Other:
+def _careful(value: bytes, timestamp_ms: int, limits: Limits, names: TypeNames) -> Event:
     document = read_document(value, timestamp_ms, max_age_s=limits.max_age_s)
     role = names.role(document.envelope.type)
     if role == "other":
@@ -211,6 +240,8 @@ def _careful(value: bytes, timestamp_ms: int, limits: Limits, names: TypeNames) 
     data = _object(document)
     if role == "score":
         return _as_score(document.envelope, _typed(_score, data), document.value)
+    if role == "review":
+        return _as_review(document.envelope, _typed(_review, data), document.value)
     return _as_trace(document.envelope, _typed(_run, data), document.value, role, compact(data))
 
 
@@ -250,8 +281,7 @@ def _as_score(envelope: Envelope, data: ScoreData, body: bytes) -> Score:
     confidence = data.confidence if data.confidence is not None else data.confidence_level
     if confidence is None:
         raise MissingField("`confidence` is absent, and `confidence_level` too")
-    name = "plan" if data.execution_id is None and data.plan_id is not None else "execution"
-    key = _key(name, data.plan_id if name == "plan" else data.execution_id)
+    key = _said_of(data)
     score, confidence = data.quality_score + 0.0, confidence + 0.0  # -0.0 and 0.0 are one score
     evaluation_id = data.evaluation_id or ""
     content = xxhash.xxh64_digest(f"{key}\0{score!r}\0{confidence!r}\0{evaluation_id}".encode())
@@ -268,6 +298,35 @@ def _as_trace(envelope: Envelope, data: RunData, body: bytes, role: Role, raw: b
         envelope, _run_key(data, role), name, data.domain or known(data, "domain"), envelope.source,
         dialect.reason(data) if dialect else UNKNOWN, score, confidence, data.evaluation_id or "", xxhash.xxh64_digest(raw), body,
     )  # fmt: skip
+
+
+def _as_review(envelope: Envelope, data: ReviewData, body: bytes) -> Review:
+    verdict = next((known for known in VERDICTS if known == data.verdict), None)
+    if verdict is None:
+        raise BadReview(f"`verdict` is none of {', '.join(VERDICTS)}")
+    if not plain(data.reviewer) or len(data.reviewer) > MAX_ID:
+        raise BadReview(f"`reviewer` is not 1 to {MAX_ID} characters, or holds a control character")
+    if verdict == "fixed":
+        _check_fixed(data)
+    elif data.messages is not None:
+        raise BadReview(f"`messages` stand beside the verdict {verdict}: only a fixed run has them")
+    return Review(envelope, _said_of(data), verdict, data.reviewer, body)
+
+
+def _check_fixed(data: ReviewData) -> None:
+    """A person's own run must be able to become an example; that a person wrote it is outcome enough."""
+    if data.messages is None:
+        raise MissingField("the verdict is fixed, and `messages` is absent")
+    run = RunData(messages=data.messages, outcome="fixed")
+    reason = reason_of(run, chat) or talk_of(run, chat).reason
+    if reason:
+        raise BadReview(f"the fixed `messages` cannot be an example: {reason}", reason=reason)
+
+
+def _said_of(data: ScoreData | ReviewData) -> str:
+    """The key of the run that a score or a review is about; with both ids the execution counts."""
+    name = "plan" if data.execution_id is None and data.plan_id is not None else "execution"
+    return _key(name, data.plan_id if name == "plan" else data.execution_id)
 
 
 def _run_key(data: RunData, role: Role) -> str:

@@ -8,13 +8,23 @@ from typing import Literal
 
 import msgspec
 
-from l07.errors import BadContentType, BadHeaders, EmptyValue, TooLarge
+from l07.errors import (
+    BadContentType,
+    BadEvent,
+    BadHeaders,
+    BatchTooLarge,
+    CodecUnknown,
+    EmptyValue,
+    RecordDamaged,
+    TooLarge,
+)
 from l07.events.record import Record
 from l07.events.strict import check_json
 
 Mode = Literal["structured", "json", "bytes"]
 Headers = tuple[tuple[bytes, bytes | None], ...]
 
+DAMAGES: Mapping[str, type[BadEvent]] = {"form": RecordDamaged, "codec": CodecUnknown, "large": BatchTooLarge}
 _CONTENT_TYPE = b"content-type"
 _PLAIN = frozenset(  # what nearly every structured record has, and nothing else
     ((_CONTENT_TYPE, text),)
@@ -31,8 +41,12 @@ def structured(record: Record, *, max_bytes: int) -> bytes:
     Without any content type and `ce_` header a value is read as structured: `l07 send` writes JSON lines.
 
     Raises:
+        RecordDamaged (E7420), CodecUnknown (E7421), BatchTooLarge (E7422) for what the bus's client could not read;
         EmptyValue (E7000), TooLarge (E7002), BadContentType (E7016), BadHeaders (E7017), and those of
         `check_json` for the JSON that a binary record carries."""
+    if record.damage:
+        kind, _, detail = record.damage.partition(": ")
+        raise DAMAGES[kind](detail)
     value = record.value
     if not value:
         raise EmptyValue("a tombstone" if value is None else "zero bytes")

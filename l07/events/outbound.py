@@ -18,9 +18,16 @@ from l07.events.outdata import (
     BatchSealedData,
     Data,
     DatasetCreatedData,
+    DatasetRevokedData,
+    LearningAlertData,
     ModelRegisteredData,
+    ModelRolledBackData,
     ModelStageChangedData,
+    ModelTaintedData,
     ModelValidatedData,
+    PatternFoundData,
+    Severity,
+    StrategyRecommendedData,
     TrainingCompletedData,
     TrainingFailedData,
     TrainingProgressData,
@@ -119,6 +126,36 @@ class ModelStageChanged(Event[ModelStageChangedData], frozen=True, kw_only=True)
     SOURCE: ClassVar[str] = "/l07/release"
 
 
+class ModelRolledBack(Event[ModelRolledBackData], frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "model.rolled_back"
+    SOURCE: ClassVar[str] = "/l07/release"
+
+
+class PatternFound(Event[PatternFoundData], frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "pattern.found"
+    SOURCE: ClassVar[str] = "/l07/analyse"
+
+
+class StrategyRecommended(Event[StrategyRecommendedData], frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "strategy.recommended"
+    SOURCE: ClassVar[str] = "/l07/analyse"
+
+
+class DatasetRevoked(Event[DatasetRevokedData], frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "dataset.revoked"
+    SOURCE: ClassVar[str] = "/l07/forget"
+
+
+class ModelTainted(Event[ModelTaintedData], frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "model.tainted"
+    SOURCE: ClassVar[str] = "/l07/forget"
+
+
+class LearningAlert(Event[LearningAlertData], frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "learning.alert"
+    SOURCE: ClassVar[str] = "/l07/guard"
+
+
 CLASSES: Sequence[type[Event[Any]]] = (
     BatchSealed,
     DatasetCreated,
@@ -129,6 +166,12 @@ CLASSES: Sequence[type[Event[Any]]] = (
     ModelRegistered,
     ModelValidated,
     ModelStageChanged,
+    ModelRolledBack,
+    PatternFound,
+    StrategyRecommended,
+    DatasetRevoked,
+    ModelTainted,
+    LearningAlert,
 )
 TYPES: Mapping[str, type[Event[Any]]] = {cls.TYPE: cls for cls in CLASSES}
 
@@ -218,7 +261,10 @@ def _line(data: Any) -> str | None:
 
 
 def from_seal(seal: SealLike, keys: Sequence[str]) -> BatchSealed:
-    """The announcement of a sealed batch; `keys` in the order in which its runs became complete."""
+    """The announcement of a sealed batch; `keys` in the order in which its runs became complete.
+
+    The id is of the content: a buffer that was rolled back behind what it had announced gives the same number to another
+    batch, which must not be taken for a repeat of the first."""
     subject = f"batches/{seal.batch_id}"
     data = BatchSealedData(
         track=seal.track,
@@ -229,8 +275,9 @@ def from_seal(seal: SealLike, keys: Sequence[str]) -> BatchSealed:
         first=dict(seal.first),
         last=dict(seal.last),
     )
+    content = msgspec.json.encode((seal.sealed_at_ms, data), order="sorted").decode()
     return BatchSealed(
-        id=event_id(f"seal/{seal.batch_id}"),
+        id=event_id(f"seal/{seal.batch_id}/{content}"),
         source=BatchSealed.SOURCE,
         subject=subject,
         time=rfc3339(seal.sealed_at_ms),
@@ -251,6 +298,26 @@ def progress(job: str, attempt: int, number: int, line: Mapping[str, Any], *, at
         subject=subject,
         time=at,
         data=_fitting(TrainingProgress, data, f"progress of {job}"),
+        partitionkey=subject,
+    )
+
+
+def alert(code: str, severity: Severity, *, stopped: str, todo: str, at: str, cause: str) -> LearningAlert:
+    """A guard tripped: what stopped, and what to do. No ledger holds it.
+
+    `cause` names the one thing that happened ("execution.traces:3/17042": a partition and where it stands): the same code
+    and cause give the same id, whoever says it and how often; equal bytes need the same `at` too.
+
+    Raises:
+        EntryUnfit: E7022, a severity that is none."""
+    subject = f"alerts/{code}"
+    data = {"code": code, "severity": severity, "stopped": stopped, "todo": todo}
+    return LearningAlert(
+        id=event_id(f"alert/{code}/{cause}"),
+        source=LearningAlert.SOURCE,
+        subject=subject,
+        time=at,
+        data=_fitting(LearningAlert, data, f"alert {code}"),
         partitionkey=subject,
     )
 

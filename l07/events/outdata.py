@@ -1,8 +1,12 @@
 """`data` of each event that we emit, a struct a type. A test holds docs/wire.md and the schemas against these."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]  # RFC 3339
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Severity = Literal["warning", "error"]  # warning: the work goes on, somebody should look; error: something stopped
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -14,6 +18,9 @@ class BatchSealedData(Data, frozen=True, kw_only=True):
     batch_id: str
     cause: str  # count, age or idle
     keys: list[str]  # natural keys, in the order in which the runs became complete
+    keys_left_out: int | None = (
+        None  # how many, where the topic does not take an event of that size; `keys` is empty then
+    )
     counts: dict[str, int]  # by decision: ACCEPT, REJECT
     first: dict[str, int]  # "topic:partition" -> smallest and largest offset
     last: dict[str, int]
@@ -143,3 +150,81 @@ class ModelStageChangedData(Data, frozen=True, kw_only=True):
     reason: str
     approvals: list[str] | None = None
     previous: str | None = None  # the version that held the stage before
+
+
+class EvidenceData(Data, frozen=True, kw_only=True):
+    """What was measured before a model was withdrawn. None: it was not measured."""
+
+    test: str
+    n: int
+    estimate: float | None = None
+    interval: list[float] | None = None
+    threshold: float | None = None
+    unit: str | None = None
+
+
+class ModelRolledBackData(Data, frozen=True, kw_only=True):
+    model: str
+    version: str  # the one that is withdrawn
+    digest: str | None = None
+    by: str
+    reason: str
+    evidence: EvidenceData | None = None  # absent where a person decided without a test
+    restored: str | None = None  # the version that serves again; absent: there was none before
+
+
+class PatternFoundData(Data, frozen=True, kw_only=True):
+    track: str
+    pattern: str  # its name; what it looks like stands in the report, for a goal may shine through
+    dataset_version: str | None = None
+    test: str
+    effect: float  # good runs that have it, less bad runs of the same tasks that have it
+    unit: str
+    interval: list[float]
+    q_value: Share
+    n: int
+    counter_examples: list[str]  # natural keys of runs that have it and are bad
+    report: str | None = None  # uri
+
+
+class StrategyRecommendedData(Data, frozen=True, kw_only=True):
+    track: str
+    strategy: str
+    instead_of: str | None = None
+    dataset_version: str | None = None
+    test: str
+    effect: float  # what the strategy adds to the score of the same task
+    unit: str
+    interval: list[float]
+    q_value: Share
+    n: int
+    counter_examples: list[str]  # natural keys of runs that followed it and are bad
+    report: str | None = None  # uri
+
+
+class DatasetRevokedData(Data, frozen=True, kw_only=True):
+    dataset: str
+    version: str
+    digest: str
+    cause: str  # erasure or recall, never whose
+    affected: list[str]  # subjects of what was made of it: models/<name>:<version>, reports/<name>
+    due: Instant  # by then its files are gone
+    rows: int | None = None  # rows that had to leave
+    successor: str | None = None  # the version without them
+
+
+class ModelTaintedData(Data, frozen=True, kw_only=True):
+    model: str
+    version: str
+    digest: str
+    cause: str  # erasure or recall, never whose
+    affected: list[str]  # subjects of the datasets that it was trained on and that are revoked
+    due: Instant  # by then it is trained anew or withdrawn
+    stage: str | None = None  # where it stands now
+
+
+class LearningAlertData(Data, frozen=True, kw_only=True):
+    code: str  # of the error or guard, E7xxx
+    severity: Severity
+    stopped: str  # what stopped: a partition, a job, a consumer; "nothing" where the work goes on
+    todo: str  # what a person should do

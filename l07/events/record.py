@@ -29,6 +29,9 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[bytes, bytes | None], ...] = ()
+    damage: str = (
+        ""  # why the client could not read it ("<kind>: <detail>", l07.events.modes.DAMAGES); `value` is raw then
+    )
 
     @property
     def tp(self) -> TopicPartition:

@@ -1,53 +1,134 @@
 """What is recorded goes out: the buffer's outbox and the ledgers' entries, at least once, equal byte for byte.
 
-A handler only appends to a ledger. Each ledger is its own outbox: this file publishes its entries in order, from a cursor
-that is committed after the bus has them. A crash in between repeats an event under the same id.
+A handler only appends to a ledger. Each ledger is its own outbox: this file publishes its entries in order, and then moves
+the cursor that lies beside them. A crash in between repeats an event under the same id.
+
+Several processes may do this at once. Each publishes the oldest that is there, in order, and only what is on the bus is
+dropped or passed over: so whenever an entry is published, all before it were, and first occurrences keep their order.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from l07.events import cloudevents, outbound
-from l07.events.record import Message, TopicPartition
-from l07.ports import Bus, ExampleBuffer, Ledger, OutboxEntry
+import msgspec
 
-GROUP = "l07.announce"
+from l07.errors import MessageTooLarge
+from l07.events import cloudevents, deadletter, outbound
+from l07.events.record import Message
+from l07.ports import Bus, Entry, ExampleBuffer, Ledger, OutboxEntry
+
+log = logging.getLogger("l07.announce")
+
+MOST, MOST_BYTES = 100, 4_000_000  # of one publish
+MOST_READ = 32  # of the outbox at a time: an entry may be as large as an event
+TEXT_KEPT = 1000  # characters of what a cut dead letter says was wrong
 
 
-async def relay(buffer: ExampleBuffer, bus: Bus, *, topic: str, limit: int = 100) -> int:
+class _Item(NamedTuple):
+    """Something to say, the mark that stands for it, and what is said in its place where the topic does not take it."""
+
+    mark: str | int
+    message: Message | None
+    cut: Callable[[], Message]
+
+
+async def relay(buffer: ExampleBuffer, bus: Bus, *, topic: str, prefix: str = "", limit: int = MOST_READ) -> int:
     """Publish the oldest entries of the outbox, then drop them; how many went out."""
     entries = await buffer.outbox(limit=limit)
-    if not entries:
-        return 0
-    await bus.publish([_message(entry, topic) for entry in entries])
-    await buffer.sent([entry.id for entry in entries])
+    for items in _bounded(_of_outbox(entry, topic, prefix) for entry in entries):
+        await _publish(items, bus)
+        await buffer.sent([str(item.mark) for item in items])
     return len(entries)
 
 
-async def announce(ledgers: Sequence[Ledger], bus: Bus, *, topic: str) -> int:
+async def announce(ledgers: Sequence[Ledger], bus: Bus, *, topic: str, prefix: str = "") -> int:
     """Publish what each ledger holds beyond its cursor; how many events went out."""
-    cursors = await bus.committed(GROUP, [_cursor(ledger).topic for ledger in ledgers])
     count = 0
     for ledger in ledgers:
-        entries = await ledger.entries(after=cursors.get(_cursor(ledger), 0))
-        if not entries:
-            continue
-        events = [event for entry in entries if (event := outbound.from_entry(entry)) is not None]
-        await bus.publish([_addressed(cloudevents.encode(event), topic) for event in events])
-        await bus.commit(GROUP, {_cursor(ledger): entries[-1].number})
-        count += len(events)
+        entries = await ledger.entries(after=await ledger.announced())
+        for items in _bounded(_of_entry(entry, topic, prefix) for entry in entries):
+            count += await _publish(items, bus)
+            await ledger.mark_announced(int(items[-1].mark))
     return count
 
 
-def _cursor(ledger: Ledger) -> TopicPartition:
-    return TopicPartition(f"ledger/{ledger.name}", 0)
+def _bounded(items: Iterable[_Item]) -> Iterator[Sequence[_Item]]:
+    """In order, in pieces that fit into memory; encoded only when their turn comes."""
+    piece: list[_Item] = []
+    size = 0
+    for item in items:
+        piece.append(item)
+        size += len(item.message.value) if item.message else 0
+        if len(piece) >= MOST or size >= MOST_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
-def _message(entry: OutboxEntry, topic: str) -> Message:
-    if entry.message is not None:
-        return entry.message
-    assert entry.seal is not None  # an outbox entry is one of the two
-    return _addressed(cloudevents.encode(outbound.from_seal(entry.seal, entry.keys)), topic)
+async def _publish(items: Sequence[_Item], bus: Bus) -> int:
+    """One that the topic will never take is said in a shorter form: it must not hold up what comes after it."""
+    messages = [item.message for item in items if item.message is not None]
+    try:
+        await bus.publish(messages)
+    except MessageTooLarge:
+        for item in items:
+            if item.message is not None:
+                await _publish_one(item.message, item.cut, bus)
+    return len(messages)
 
 
-def _addressed(message: Message, topic: str) -> Message:
-    return message._replace(topic=topic)
+async def _publish_one(message: Message, cut: Callable[[], Message], bus: Bus) -> None:
+    try:
+        await bus.publish([message])
+    except MessageTooLarge as err:
+        shorter = cut()
+        if len(shorter.value) >= len(message.value):
+            raise
+        log.error("message_cut", extra={"code": err.code, "topic": message.topic, "bytes": len(message.value)})
+        await bus.publish([shorter])
+
+
+# ------------------------------------------------------------------ in full, and cut
+
+
+def _of_outbox(entry: OutboxEntry, topic: str, prefix: str) -> _Item:
+    letter, seal = entry.message, entry.seal
+    if letter is not None:
+        return _Item(entry.id, letter, lambda: _cut_letter(letter))
+    assert seal is not None  # an outbox entry is one of the two
+    event = outbound.from_seal(seal, entry.keys)
+
+    def without_keys() -> Message:
+        """The curator reads the batch from the buffer; the keys are for others, and stand in the dataset's provenance."""
+        data = msgspec.structs.replace(event.data, keys=[], keys_left_out=len(entry.keys))
+        return cloudevents.encode(msgspec.structs.replace(event, data=data), topic=topic, prefix=prefix)
+
+    return _Item(entry.id, cloudevents.encode(event, topic=topic, prefix=prefix), without_keys)
+
+
+def _cut_letter(message: Message) -> Message:
+    """A dead letter that still says where the record lies, its length, its digest and what was wrong with it."""
+    document = msgspec.json.decode(message.value)
+    data = msgspec.convert(document["data"], deadletter.DeadLetterData)
+    data = msgspec.structs.replace(data, headers=[], key=None, raw=None, message=data.message[:TEXT_KEPT])
+    return message._replace(value=msgspec.json.encode({**document, "data": data}))
+
+
+def _of_entry(entry: Entry, topic: str, prefix: str) -> _Item:
+    event = outbound.from_entry(entry)
+    message = cloudevents.encode(event, topic=topic, prefix=prefix) if event is not None else None
+
+    def alert() -> Message:
+        told = outbound.alert(
+            MessageTooLarge.code,
+            "error",
+            stopped=f"the announcement of entry {entry.number} of the ledger {entry.ledger}, {entry.kind} {entry.key}",
+            todo="let the topic take larger messages, then announce again: remove the file `announced` of that ledger",
+            at=entry.at,
+            cause=f"{entry.ledger}/{entry.number}",
+        )
+        return cloudevents.encode(told, topic=topic, prefix=prefix)
+
+    return _Item(entry.number, message, alert)

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 import xxhash
 
-from l07.errors import BadEvent, Poison
+from l07.errors import BadEvent, L07Error
 from l07.events import inbound
+from l07.events.deadletter import LETTER, TYPES, DeadLetterData
 from l07.events.record import Message, Record, TopicPartition
 from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
 from l07.settings import Settings
@@ -46,7 +47,7 @@ def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
     types = settings.types
     return IngestRules(
         limits=inbound.Limits(max_bytes=settings.ingest.max_event_bytes, max_age_s=settings.ingest.max_event_age_s),
-        names=inbound.TypeNames(trace=types.trace, plan=types.plan, score=types.score),
+        names=inbound.TypeNames(trace=types.trace, plan=types.plan, score=types.score, review=types.review),
         tracks=[
             TrackRule(name, frozenset(track.match.domains), frozenset(track.match.sources))
             for name, track in settings.tracks.items()
@@ -83,6 +84,8 @@ def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | 
         return Unreadable(part, record.offset, dead_letter(record, err, rules=rules))
     if isinstance(event, inbound.Other):
         return Ignored(part, record.offset, "type_not_read")
+    if isinstance(event, inbound.Review):  # checked and counted; no dataset changes by it yet (docs/wire.md)
+        return Ignored(part, record.offset, "review")
     if isinstance(event, inbound.Score):
         return Half(
             part, record.offset, record.timestamp_ms, event.key, "score", event.content, "", "",
@@ -107,37 +110,39 @@ def dead_letter(record: Record, err: BadEvent, *, rules: IngestRules) -> Message
     return _dead_letter(record, err, cluster=rules.cluster, dlq=rules.dlq)
 
 
-def dead_letter_of_control(record: Record, err: Poison, *, dlq: str) -> Message:
+def dead_letter_of_control(record: Record, err: L07Error, *, dlq: str) -> Message:
     """The dead letter of one of our own events that a handler could never take."""
     return _dead_letter(record, err, cluster="control", dlq=dlq)
 
 
-def _dead_letter(record: Record, err: Poison, *, cluster: str, dlq: str) -> Message:
+def _dead_letter(record: Record, err: L07Error, *, cluster: str, dlq: str) -> Message:
     place = f"{cluster}/{record.topic}/{record.partition}/{record.offset}"
     ident = hashlib.sha256(place.encode()).hexdigest()[:24]
     value = record.value or b""
+    labels = len(record.key or b"") + sum(len(name) + len(text or b"") for name, text in record.headers)
+    slim = labels <= RAW_LIMIT  # a letter must fit into its topic; what is left out is read from the source, like `raw`
     envelope: Mapping[str, object] = {
         "specversion": "1.0",
-        "type": "learning.dead_letter",
-        "source": "/l07/ingest",
+        "type": LETTER,
+        "source": TYPES[LETTER][0],
         "id": ident,
         "subject": f"{record.topic}:{record.partition}:{record.offset}",
         "time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat().replace("+00:00", "Z"),
         "datacontenttype": "application/json",
-        "data": {
-            "id": ident,
-            "code": err.code,
-            "message": err.message,
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "timestamp_ms": record.timestamp_ms,
-            "headers": [[_b64(name), _b64(text)] for name, text in record.headers],
-            "key": _b64(record.key),
-            "sha256": hashlib.sha256(value).hexdigest(),
-            "length": len(value),
-            "raw": _b64(value) if record.value is not None and len(value) <= RAW_LIMIT else None,
-        },
+        "data": DeadLetterData(
+            id=ident,
+            code=err.code,
+            message=err.message,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp_ms,
+            headers=[[_b64(name), _b64(text)] for name, text in record.headers] if slim else [],
+            key=_b64(record.key) if slim else None,
+            sha256=hashlib.sha256(value).hexdigest(),
+            length=len(value),
+            raw=_b64(value) if record.value is not None and len(value) <= RAW_LIMIT and slim else None,
+        ),
     }
     return Message(dlq, ident.encode(), msgspec.json.encode(envelope), _STRUCTURED, record.timestamp_ms)
 

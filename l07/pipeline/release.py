@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from l07.domain import seal
-from l07.domain.registry import REGISTERED, STAGE_CHANGED, ModelVersion, Stage, check_move, fold, subject_of
+from l07.domain.registry import DEPLOY, REGISTERED, STAGE_CHANGED, ModelVersion, Stage, check_move, fold, subject_of
 from l07.errors import BadArtifactName, MoveNotAllowed, SealOfAnother, disk_errors
+from l07.events.outbound import ModelValidated
 from l07.ports import ArtifactStore, Entry, Ledger
 
+BY = "l07"  # nobody decided it but the rule
 MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
@@ -23,6 +25,20 @@ class VerifiedModel:
 
     model: ModelVersion
     folder: Path
+
+
+async def on_model_validated(cause: ModelValidated, *, registry: Ledger, store: ArtifactStore, key_file: Path) -> None:
+    """DEVELOPMENT -> STAGING where the verdict on these very files is DEPLOY. A repeat finds it moved; a person's own move stays.
+
+    Raises what `load_verified` raises: the artifact is not what was judged."""
+    name, version = cause.data.model, cause.data.version
+    model = fold(await registry.entries()).find(name, version)
+    fits = cause.data.verdict == DEPLOY and cause.data.digest == model.digest
+    if fits and model.stage is Stage.DEVELOPMENT:
+        await move(
+            name=name, version=version, to=Stage.STAGING, by=BY, reason="verdict DEPLOY", registry=registry, store=store,
+            key_file=key_file, at=cause.time, causationid=cause.id, correlationid=cause.correlationid,
+        )  # fmt: skip
 
 
 async def register(

@@ -1,4 +1,4 @@
-"""model.registered -> five stages -> model.validated, and DEVELOPMENT -> STAGING where the verdict is DEPLOY.
+"""model.registered -> five stages -> model.validated. What follows from the verdict is the release's work.
 
 What was measured lies in the job's folder, what was decided in the registry and in reports/<model>/<version>. A repeat
 measures and decides nothing twice: the job's finished result, the report and the ledger's entry are used as they stand.
@@ -21,14 +21,14 @@ from l07.domain.registry import SIMULATED, VALIDATED, ModelVersion, Stage, fold
 from l07.domain.verdict import Plan, Verdict, as_data, decide, undecided
 from l07.errors import ChildError
 from l07.events.outbound import ModelRegistered
-from l07.pipeline import release
+from l07.pipeline import attempts, release
 from l07.pipeline.report import as_document, as_page
 from l07.ports import ArtifactStore, Entry, Ledger, Trainer
 from l07.settings import Settings
 
 log = logging.getLogger("l07.validate")
 
-BY = "/l07/validator"
+RECORD = "measurements.json"
 LOOKALIKES = 1024  # of a canary, at least
 LOOKALIKES_PER_CANARY = 128  # so that one first place stays significant after Bonferroni, however many are planted
 
@@ -53,13 +53,8 @@ async def validate_model(
         log.warning("simulated_model_not_judged", extra={"model": name, "version": version})
         return
     desk = _Desk(registry, store, trainer, settings, key_file, now or (lambda: cause.time))
-    entry = await registry.find(VALIDATED, f"{name}:{version}") or await _judge(cause, desk)
-    model = fold(await registry.entries()).find(name, version)
-    if entry.body["data"]["verdict"] == "DEPLOY" and model.stage is Stage.DEVELOPMENT:
-        await release.move(
-            name=name, version=version, to=Stage.STAGING, by=BY, reason="verdict DEPLOY", registry=registry,
-            store=store, key_file=key_file, at=desk.now(), causationid=cause.id, correlationid=cause.correlationid,
-        )  # fmt: skip
+    if await registry.find(VALIDATED, f"{name}:{version}") is None:
+        await _judge(cause, desk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,30 +154,26 @@ async def _measured(model: ModelVersion, job: Mapping[str, Any], desk: _Desk) ->
         return None, f"the base model {model.base_model} is no longer at {job['candidate']['base']}"
     ident = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:12]
     folder = desk.store.path(f"jobs/evaluate-{model.name}-{model.version}-{ident}")
-    record = folder / "out" / "measurements.json"
-    if not _completed(folder) or not record.is_file():
-        try:
-            await _run(folder, job, desk)
-        except ChildError as err:
-            if err.again:
-                raise
-            return None, f"the evaluation failed, {err.code}: {err.message}"
+    try:
+        record = await _record(folder, job, desk)
+    except ChildError as err:
+        if err.again:
+            raise
+        return None, f"the evaluation failed, {err.code}: {err.message}"
     try:
         return decode(record.read_bytes()), ""
     except (OSError, msgspec.DecodeError) as err:
         return None, f"measurements.json of {folder.name} cannot be read: {type(err).__name__}"
 
 
-def _completed(folder: Path) -> bool:
-    done = folder / "result.json"
-    return done.is_file() and json.loads(done.read_text("utf-8")).get("status") == "completed"
-
-
-async def _run(folder: Path, job: Mapping[str, Any], desk: _Desk) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {**job, "output": str(folder / "out")}
-    (folder / "job.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
-    await desk.trainer.run(folder, timeout_s=desk.settings.validation.timeout_s)
+async def _record(folder: Path, job: Mapping[str, Any], desk: _Desk) -> Path:
+    """Where the child's measurements lie; run again where those of an earlier run are gone."""
+    result = attempts.finished(folder)
+    if result is None or not (record := attempts.output(folder, result) / RECORD).is_file():
+        own = attempts.begin(folder, job)
+        await desk.trainer.run(own, timeout_s=desk.settings.validation.timeout_s)
+        record = attempts.output(folder, attempts.settle(folder, own)) / RECORD
+    return record
 
 
 # ------------------------------------------------------------------ the report

@@ -72,7 +72,7 @@ class DatasetCurator:
         batch = _sealed(name, [self._row(number, example) for number, example in enumerate(examples)], now)
         entries = await self.folder.datasets.entries()
         standing = curate.Standing.of(entries, name)
-        entry = standing.version_with(batch.seal.batch_id) or await self._next_version(batch, standing)
+        entry = standing.version_with(curate.Waiting(batch.seal.batch_id)) or await self._next_version(batch, standing)
         await self.refresh()
         return self._dataset(entry)
 

@@ -10,18 +10,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from l07.backends import open as backends
-from l07.backends.lock import DataLock
+from l07.errors import BufferFull, Transient
+from l07.events import cloudevents
 from l07.pipeline import announce
 from l07.pipeline.ingest import IngestRules, ingest_rules
+from l07.pipeline.pressure import pressure_rules
 from l07.ports import Bus, ExampleBuffer, Subscription
 from l07.routes import input_topics
-from l07.runner import INGEST_GROUP, at_end, ingest_step, pause, resume_from, with_back_off
+from l07.runner import INGEST_GROUP, Halts, Stream, ingest_step, pause, resume_from, with_back_off
+from l07.service.health import Health
+from l07.service.watching import Watch
 from l07.settings import Settings
+from l07.telemetry import METRICS, RELAYED
 
 log = logging.getLogger("l07.ingest")
 
 Report = Callable[[Mapping[str, Any]], None]
 TICK_S = 5.0
+MOST_BACK_OFF_S = 5.0  # a group forgets members that do not poll; and the input grows meanwhile
+LAST_RELAY_S = 2.0
 
 
 @dataclass(slots=True)
@@ -34,36 +41,58 @@ class Ingest:
     rules: IngestRules
     source: Subscription
     report: Report
+    stream: Stream
+    watch: Watch
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def step(self, *, merged: bool, timeout_s: float) -> int:
         """One batch; 0 when there was nothing (merged: the end)."""
-        limit = self.settings.ingest.slice_records
+        limit, start = self.settings.ingest.slice_records, self.stream.start
         count, applied = await ingest_step(
-            self.source, self.buffer, rules=self.rules, limit=limit, merged=merged, timeout_s=timeout_s
+            self.source, self.buffer, rules=self.rules, limit=limit, merged=merged, timeout_s=timeout_s, start=start
         )
         if count:
-            self.report(
-                {"phase": "ingest", "records": count, "counts": dict(applied.counts), "sealed": list(applied.sealed)}
-            )
+            self._tell(count, applied.counts, applied.sealed)
         return count + len(applied.refused)
 
+    async def turn(self) -> int:
+        """One turn of the deployed loop: look and tick when that is due, then the batches whose time it is."""
+        health = self.watch.health
+        try:
+            sealed = await self.watch.look()
+            if self.watch.is_due("tick", TICK_S):
+                await self.tick()
+            done = await self.stream.step(timeout_s=0.5)
+        except Transient as err:
+            self.watch.full |= isinstance(err, BufferFull)
+            health.say("back_off", err.code, err.message)
+            health.turned()
+            raise
+        health.unsay("back_off")
+        health.turned(moved=bool(done.records))
+        if done.records or sealed:
+            self._tell(done.records, done.counts, [*done.sealed, *sealed])
+        return done.records
+
     async def relay(self) -> int:
-        return await announce.relay(self.buffer, self.bus, topic=self.settings.topics.events)
+        sent = await announce.relay(
+            self.buffer, self.bus, topic=self.settings.topics.events, prefix=self.settings.types.prefix
+        )
+        METRICS.add(RELAYED, sent)
+        return sent + await self._alerts()
 
     async def tick(self) -> int:
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
-        sealed = await self.buffer.tick(now_ms=now_ms, at_end=await at_end(self.source))
+        at_end = await self.stream.at_end()
+        inputs = await self.bus.end_offsets(self.watch.topics)
+        sealed = await self.buffer.tick(now_ms=now_ms, at_end=at_end, inputs=sorted(inputs))
         if sealed:
             self.report({"phase": "ingest", "sealed": list(sealed)})
         return 0
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Batches and ticks, until stopped."""
-        return (
-            repeat(lambda: self.step(merged=False, timeout_s=0.5), self.stop),
-            repeat(self.tick, self.stop, rest_s=TICK_S),
-        )
+        """Batches and ticks, until stopped. One task: a subscription has one caller."""
+        return (repeat(self.turn, self.stop, most_s=MOST_BACK_OFF_S),)
 
     async def drain(self, *, failed: asyncio.Task[None] | None = None) -> None:
         """All that is on the bus, in the merged order; then the rest is sealed. Ends early when stopped or when `failed` ends."""
@@ -83,11 +112,34 @@ class Ingest:
             for loop in (*self.loops(), repeat(self.relay, self.stop, rest_s=0.1)):
                 group.create_task(loop)
 
+    async def put_down(self) -> None:
+        """The batches under way land, their offsets are committed, and what is in the outbox by then leaves if that is quick."""
+        try:
+            await self.stream.finish()
+            if self.stop.is_set():
+                await asyncio.wait_for(self.relay(), LAST_RELAY_S)
+        except (Transient, TimeoutError) as err:  # the next run does it
+            log.warning("left_undone", extra={"why": str(err)})
 
-async def repeat(step: Callable[[], Awaitable[int]], stop: asyncio.Event, *, rest_s: float = 0.0) -> None:
-    """`step` again and again until stopped; rests after one that found nothing to do."""
+    async def _alerts(self) -> int:
+        """One at a time: what the bus has is not sent again when the next one fails."""
+        topics, types, alerts = self.settings.topics, self.settings.types, self.watch.alerts
+        for number in range(len(alerts)):
+            await self.bus.publish([cloudevents.encode(alerts[0], topic=topics.events, prefix=types.prefix)])
+            alerts.pop(0)
+            log.info("alert_sent", extra={"number": number})
+        return 0
+
+    def _tell(self, records: int, counts: Mapping[str, int], sealed: Sequence[str]) -> None:
+        self.report({"phase": "ingest", "records": records, "counts": dict(counts), "sealed": list(sealed)})
+
+
+async def repeat(
+    step: Callable[[], Awaitable[int]], stop: asyncio.Event, *, rest_s: float = 0.0, most_s: float = 30.0
+) -> None:
+    """`step` again and again until stopped; rests after one that found nothing to do. `most_s`: longest back-off."""
     while not stop.is_set():
-        done = await with_back_off(step, stop=stop)
+        done = await with_back_off(step, stop=stop, most_s=most_s)
         if not done and rest_s:
             await pause(stop, rest_s)
 
@@ -98,15 +150,30 @@ def now_text() -> str:
 
 
 @asynccontextmanager
-async def opened_ingest(settings: Settings, report: Report) -> AsyncIterator[Ingest]:
-    """Bus, buffer and the ingest's subscription, on the data folder's lock."""
+async def opened_ingest(
+    settings: Settings, report: Report, *, health: Health | None = None, halts: Halts | None = None
+) -> AsyncIterator[Ingest]:
+    """Bus, buffer and the ingest's subscription, on the data folder's lock where the buffer is embedded in it.
+
+    With `halts` a partition in trouble stands still alone, noted there; without, its trouble comes out."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(DataLock(settings.data_dir))
+        stack.enter_context(backends.held_folder(settings))
         bus = await stack.enter_async_context(backends.open_bus(settings))
         buffer = await stack.enter_async_context(backends.open_buffer(settings))
-        group = bus.subscribe(input_topics(settings), group=INGEST_GROUP, start=resume_from(bus, buffer))
+        start = resume_from(bus, buffer, halts=halts, inputs=input_topics(settings))
+        group = bus.subscribe(input_topics(settings), group=INGEST_GROUP, start=start)
         source = await stack.enter_async_context(group)
-        yield Ingest(settings, bus, buffer, ingest_rules(settings, cluster="local"), source, report)
+        rules = ingest_rules(settings, cluster=bus.cluster)
+        stream = Stream(source, buffer, start, rules=rules, slice_records=settings.ingest.slice_records)
+        watch = Watch(
+            bus, buffer, stream, halts or Halts(), health or Health("ingest", stall_s=settings.health.stall_s),
+            input_topics(settings), pressure_rules(settings), settings.backpressure, settings.health,
+        )  # fmt: skip
+        ingest = Ingest(settings, bus, buffer, rules, source, report, stream, watch)
+        try:
+            yield ingest
+        finally:
+            await ingest.put_down()
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from l07.domain.registry import REGISTERED, VALIDATED
 from l07.errors import SimulatedArtifact
 from l07.events import outbound
+from l07.pipeline.release import on_model_validated
 from l07.pipeline.validate import validate_model
 from l07.service.folder import with_track
 from l07.service.ingesting import now_text
@@ -68,7 +69,10 @@ class ModelValidator:
             settings=with_track(folder.settings, str(model.lineage["track"])), key_file=folder.key_file, now=now_text,
         )  # fmt: skip
         entry = await folder.registry.find(VALIDATED, model_id)
+        validated = outbound.from_entry(entry) if entry is not None else None
         assert entry is not None  # the handler appended it
+        assert isinstance(validated, outbound.ModelValidated)
+        await on_model_validated(validated, registry=folder.registry, store=folder.store, key_file=folder.key_file)
         return _result(model_id, entry.body["data"], folder.store.path(entry.body["data"]["report"]))
 
 

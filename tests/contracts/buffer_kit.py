@@ -136,6 +136,12 @@ async def drop(client: Any, name: str) -> None:
         await client.unlink(key)
 
 
+async def stored_bodies(client: Any, name: str) -> tuple[int, int]:
+    """How many bodies lie there, and their bytes."""
+    bodies = [body async for key in client.scan_iter(match=f"{{l07:{name}:0}}:b:*") for body in await client.hvals(key)]
+    return len(bodies), sum(map(len, bodies))
+
+
 def sums(partitions: Iterable[dict[str, int]]) -> dict[str, int]:
     """Over all partitions, without zeros."""
     out: dict[str, int] = {}

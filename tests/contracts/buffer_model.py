@@ -51,12 +51,14 @@ class Model:
         self.sealed: list[Batch] = []
         self.outbox: list[Any] = []
         self.times: dict[str, int] = {}
+        self.ended: dict[str, int] = {}  # partitions that stand at their end, and the time of the tick that said so
 
     # ---------------------------------------------------------- records
 
     def record(self, tp: str, item: Any) -> None:
         place = (tp, item.offset)
         self.all[place] = item
+        self.ended.pop(tp, None)
         kind = type(item).__name__
         if kind == "Unreadable":
             self.fixed[place] = ("dead_letter", "")
@@ -161,14 +163,16 @@ class Model:
 
     # ---------------------------------------------------------- time
 
-    def tick(self, now: int, at_end: set[str]) -> None:
-        times = {**self.times, **dict.fromkeys(at_end, now)}
+    def tick(self, now: int, at_end: set[str], *, expires: bool = True) -> None:
+        said = {tp: max(self.times[tp], time) for tp, time in self.ended.items()}
+        times = {**self.times, **said, **dict.fromkeys(at_end, now)}
+        self.ended |= dict.fromkeys(at_end & self.times.keys(), now)
         slowest = {
-            side: min((t for tp, t in times.items() if tp.startswith(name)), default=None)
-            for side, name in (("trace", "evaluation"), ("score", "execution"))
+            side: min((t for tp, t in times.items() if tp.startswith(names)), default=None)
+            for side, names in (("trace", "evaluation"), ("score", ("execution", "planning")))
         }
         for run in self.runs.values():
-            half = self._waiting(run)
+            half = self._waiting(run) if expires else None
             if half and slowest[half[1].side] is not None and half[1].time_ms + self.wait_ms < slowest[half[1].side]:
                 self.fixed[half[0]] = ("expired", "")
                 run.dead, run.trace, run.score = True, None, None
@@ -193,6 +197,9 @@ class Model:
                 out[half[0]] = ("waiting", "")
         assert out.keys() == self.all.keys()
         return out
+
+    def halves(self) -> set[Place]:
+        return {place for place, item in self.all.items() if type(item).__name__ == "Half"}
 
     def counters(self) -> dict[str, dict[str, int]]:
         names = ("consumed", "applied", "duplicate", "dead_letter", "rejected", "waiting", "expired")

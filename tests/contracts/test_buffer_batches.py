@@ -20,6 +20,7 @@ from tests.contracts.buffer_kit import (
     a_scored_trace,
     a_trace,
     counts,
+    drop,
     sealing_at,
 )
 
@@ -133,19 +134,20 @@ async def test_damage_is_found_when_it_is_read_and_named(
 ) -> None:
     await feed(a_trace("17"), a_score("17"), a_broken())
     await buffer.seal_rest()
-    body = f"{{l07:t:0}}:b:{TRACES}@0"
+    [bodies] = [key for key in await client.keys("{l07:t:0}:b:*") if b"trace 17 did it" in await client.hvals(key)]
     if damage == "body":
-        await client.setrange(body, 3, b"X")
+        await client.hset(bodies, "1", b"traXe 17 did it")
     elif damage == "gone":
-        await client.delete(body)
+        await client.delete(bodies)
     elif damage == "meta":
         row = await client.lindex("{l07:t:0}:rows:default-1", 0)
         await client.lset("{l07:t:0}:rows:default-1", 0, row.replace(b"execution:17", b"execution:16"))
     else:
-        (entry_id, fields), *_ = await client.xrange("{l07:t:0}:outbox", count=1)
+        (entry_id, fields), *_ = entries = await client.xrange("{l07:t:0}:outbox")
         await client.xdel("{l07:t:0}:outbox", entry_id)
-        await client.xadd("{l07:t:0}:outbox", {b"message": fields[b"message"][:-1] + b"X"}, id="99-0")
-        with pytest.raises(BodyDamaged, match="99-0"):
+        after = f"{int(entries[-1][0].split(b'-')[0]) + 99}-0"
+        await client.xadd("{l07:t:0}:outbox", {b"message": fields[b"message"][:-1] + b"X"}, id=after)
+        with pytest.raises(BodyDamaged, match=after):
             await buffer.outbox(limit=9)
         return
     with pytest.raises(BodyDamaged, match=r"execution:1[67] in default-1"):
@@ -171,6 +173,58 @@ async def test_a_half_expires_only_when_every_partition_of_the_other_inputs_has_
     assert (await buffer.status()).partitions[str(TRACES)]["expired"] == 1
     await buffer.tick(now_ms=late + 1, at_end=[SCORES])
     assert await counts(buffer) == {"consumed": 3, "waiting": 2, "expired": 1}
+
+
+async def test_a_partition_that_another_owner_read_to_its_end_does_not_hold_expiry_back(
+    buffer: RedisBuffer, feed: Feeder
+) -> None:
+    """Each owner's tick knows its own partitions only: what it says must stand in the buffer until a record comes."""
+    other, late = TopicPartition("evaluation.quality_scores", 1), T0 + 3600_001
+    await feed(a_trace("1"))
+    await feed(a_score("8"), tp=SCORES)
+    await feed(a_score("9"), tp=other)
+    await buffer.tick(now_ms=late, at_end=[other])
+    await feed(a_score("10"), tp=other)
+    await buffer.tick(now_ms=late, at_end=[SCORES])
+    assert (await counts(buffer)).get("expired", 0) == 0  # it went on: what was said of it counts no more
+    await buffer.tick(now_ms=late, at_end=[other])
+    assert (await buffer.status()).partitions[str(TRACES)]["expired"] == 1
+
+
+async def test_an_end_that_the_buffer_has_not_reached_counts_for_nothing(buffer: RedisBuffer, feed: Feeder) -> None:
+    """The owner looked before the buffer rolled back, and says so after it: what comes again must find its other half."""
+    late = T0 + 3600_001
+    await feed(a_trace("1"), a_score("8"))
+    await buffer.tick(now_ms=late, at_end={SCORES: 2})
+    await buffer.tick(now_ms=late, at_end=[])
+    assert (await counts(buffer)).get("expired", 0) == 0
+    await buffer.tick(now_ms=late, at_end={SCORES: 1})
+    assert (await buffer.status()).partitions[str(TRACES)]["expired"] == 1
+
+
+async def test_nothing_expires_while_the_buffer_does_not_know_every_partition(
+    buffer: RedisBuffer, feed: Feeder
+) -> None:
+    """After a flush the first slice may come before anybody has told where the other partitions begin."""
+    other, late = TopicPartition("evaluation.quality_scores", 1), T0 + 3600_001
+    await feed(a_trace("1"), a_score("8"))
+    await buffer.tick(now_ms=late, at_end=[SCORES], inputs=[TRACES, SCORES, other])
+    assert (await counts(buffer)).get("expired", 0) == 0
+    await buffer.begin({other: 0})
+    await buffer.tick(now_ms=late, at_end=[SCORES, other], inputs=[TRACES, SCORES, other])
+    assert (await buffer.status()).partitions[str(TRACES)]["expired"] == 1
+
+
+async def test_a_number_of_the_outbox_never_comes_again_even_after_a_flush(client: Any) -> None:
+    """A relay that read before the flush drops what it sent after it: it must not be what nobody has sent."""
+    buffer = await RedisBuffer.open(client, "flushed", sealing_at(1))
+    await Feeder(buffer)(a_trace("1"), a_score("1"))
+    (before,) = await buffer.outbox(limit=9)
+    await drop(client, "flushed")
+    await Feeder(buffer)(a_trace("2"), a_score("2"))
+    await buffer.sent([before.id])
+    (after,) = await buffer.outbox(limit=9)
+    assert after.keys == ("execution:2",)
 
 
 async def test_no_known_partition_of_the_other_inputs_means_no_expiry(buffer: RedisBuffer, feed: Feeder) -> None:

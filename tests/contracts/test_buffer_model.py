@@ -24,6 +24,7 @@ from tests.contracts.buffer_kit import (
     drop,
     holds,
     sealing_at,
+    stored_bodies,
 )
 from tests.contracts.buffer_model import Model
 
@@ -141,7 +142,7 @@ async def played(buffer: RedisBuffer, steps: Sequence[Step]) -> None:
     await buffer.seal_rest()
 
 
-async def found(buffer: RedisBuffer) -> Any:
+async def found(client: Any, name: str, buffer: RedisBuffer) -> Any:
     status = await buffer.status()
     seals, messages = {}, []
     for entry in await buffer.outbox(limit=10_000):
@@ -158,6 +159,7 @@ async def found(buffer: RedisBuffer) -> Any:
         dict(status.partitions),
         dict(status.reasons),
         {t: r for t, r in status.ready.items() if any(r.values())},
+        (status.waiting, status.waiting_bytes, await stored_bodies(client, name)),
     )
 
 
@@ -177,7 +179,16 @@ def wanted(model: Model) -> Any:
         model.counters(),
         dict(model.all_reasons()),
         {t: r for t, r in ready.items() if any(r.values())},
+        (*weighed(model, "waiting"), weighed(model, "waiting", "applied", "rejected")),
     )
+
+
+def weighed(model: Model, *fates: str) -> tuple[int, int]:
+    """Halves with one of these fates, and the bytes of their bodies."""
+    bodies = [
+        len(model.all[at].body) for at, (fate, _) in model.fates().items() if fate in fates and at in model.halves()
+    ]
+    return len(bodies), sum(bodies)
 
 
 async def run(
@@ -186,7 +197,7 @@ async def run(
     buffer = await RedisBuffer.open(client, name, sealing_at(COUNT, prefer_separate_s=prefer), text=text)
     try:
         await played(buffer, cut(random.Random(seed), world))
-        return await found(buffer)
+        return await found(client, name, buffer)
     finally:
         await drop(client, name)
 
@@ -235,15 +246,22 @@ def test_the_worlds_hold_everything_that_can_happen() -> None:
 
 
 BREAKS = {
-    "fence off": ("if item[3] >= part.have then", "if true then"),
-    "fence off by one": ("if item[3] >= part.have then", "if item[3] > part.have then"),
+    "fence off": ("if not overlaps or h[OFFSET] >= s.at[h[TP]].have then", "if true then"),
+    "fence off by one": ("or h[OFFSET] >= s.at[h[TP]].have then", "or h[OFFSET] > s.at[h[TP]].have then"),
+    "fence off for what is no half": ("if o[4] >= part.have then", "if true then"),
     "gap accepted": ("if part[2] > p[1] then", "if false then"),
-    "repeats count": ("if knows_score(m[M_SCORES], content) then", "if false then"),
+    "repeats count": ("if knows_score(m[M_SCORES], h[CONTENT]) then", "if false then"),
+    "repeats of a waiting score count": ("if knows_score(scores, h[CONTENT]) then", "if false then"),
+    "scores that lost are forgotten": ("s.wait[d], s.wait_dirty[d] = waiting_value(w, scores, day), w", ""),
     "traces conflict unseen": ("if m and m[M_TRACE] ~= '' then", "if false then"),
     "seal at the end of the batch": (">= trigger(s, track)[1] then", "> trigger(s, track)[1] then"),
-    "superseded is not taken back": ("  settle(s, row, -1)\n", ""),
-    "no tombstone": ("      m[M_STATE] = 'X'\n", ""),
-    "revision lost": ("    keep_body(s, h)\n    return join", "    return join"),
+    "superseded is not taken back": ("  settle_row(s, m[M_TRACK], why, trace, score, -1)\n", ""),
+    "no tombstone": ("remember(s, d, seen_value('X'", "note(s, '', 0, seen_value('X'"),
+    "revision lost": ("  add_row(s, m[M_TRACK], row_value(gate(s, m[M_REASON], h), nil, h, true), h[TIME])\n", ""),
+    "bodies of repeats stay": ("  note(s, reason, 1)\n  drop_body(s, h)\n", "  note(s, reason, 1)\n"),
+    "bodies that the fence stops stay": ("out[#out + 1] = h else drop_body(s, h) end", "out[#out + 1] = h end"),
+    "bodies of expired halves stay": ("\n      drop_body(s, h)\n", "\n"),
+    "held bytes stay": ("s.held = s.held - h[BYTES]", ""),
 }
 
 

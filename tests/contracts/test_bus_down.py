@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from bus_builders import a_message, everything, publisher
 
-from l07.backends.sqlite import LAYOUT, SqliteBus
+from l07.backends.sqlite import SqliteBus
+from l07.backends.sqlite.log import LAYOUT
 from l07.errors import BusDamaged, BusUnavailable, FolderNotWritable, LayoutUnknown, StoreFull
 
 

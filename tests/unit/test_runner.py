@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from l07.backends.sqlite import SqliteBus
-from l07.errors import BusUnavailable, MoveNotAllowed, Poison, SourceChanged
-from l07.events import cloudevents
-from l07.events.outbound import TrainingFailed, TrainingFailedData
+from l07.errors import BusUnavailable, SourceChanged
 from l07.events.record import Message, TopicPartition
 from l07.pipeline.ingest import IngestRules, ingest_rules, record_digest
 from l07.ports import Applied, IngestBatch, Position
-from l07.runner import at_end, control_step, ingest_step, resume_from, with_back_off
+from l07.runner import at_end, ingest_step, resume_from, with_back_off
 from l07.settings import load_settings
 
 TRACES = TopicPartition("execution.traces", 0)
@@ -30,6 +28,9 @@ class BufferFake:
 
     async def positions(self) -> Mapping[TopicPartition, Position]:
         return self.stored
+
+    async def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.stored = {tp: Position(offset, b"", 0) for tp, offset in offsets.items()} | self.stored
 
     async def apply(self, batch: IngestBatch) -> Applied:
         have = {part.tp: self.stored[part.tp].next if part.tp in self.stored else 0 for part in batch.parts}
@@ -111,78 +112,24 @@ def record_digest_of(value: bytes) -> bytes:
     return record_digest(Record("t", 0, 0, 0, None, value))
 
 
+async def test_the_first_member_tells_the_buffer_of_every_input_so_that_nothing_expires_before_it_was_read(
+    tmp_path: Path,
+) -> None:
+    """What waits must wait for the partitions too whose owners come later: an unknown one would hold nothing back."""
+    buffer = BufferFake()
+    async with SqliteBus.open(tmp_path / "bus.db", partitions=2) as bus:
+        await bus.publish([Message(topic, b"k", b"1", (), 1_767_600_000_000) for topic in ("here", "there")])
+        start = resume_from(bus, buffer, inputs=["here", "there", "missing"])
+        assert await start([TopicPartition("here", 1)]) == {TopicPartition("here", 1): 0}
+    assert sorted(buffer.stored) == [TopicPartition(topic, n) for topic in ("here", "there") for n in (0, 1)]
+
+
 async def test_at_end_names_the_partitions_that_are_read(bus: SqliteBus) -> None:
     await sent(bus, b"1")
     async with bus.subscribe([TRACES.topic], group="g") as sub:
         assert list(await at_end(sub)) == []
         await sub.poll(limit=5, timeout_s=1)
         assert list(await at_end(sub)) == [TRACES]
-
-
-def a_failure(number: int) -> Message:
-    data = TrainingFailedData(job_id="j", track="t", code="E7700", message="killed", attempts=1, again=False)
-    event = TrainingFailed(id=f"e-{number}", source="/l07/train", subject="s", time="2026-01-05T09:00:00Z", data=data)
-    return cloudevents.encode(event)._replace(topic="learning.events")
-
-
-async def handled(bus: SqliteBus, handler: Any, *, stop: asyncio.Event | None = None) -> int:
-    async with bus.subscribe(["learning.events"], group="l07.test") as sub:
-        return await control_step(sub, bus, {TrainingFailed: handler}, dlq="learning.dlq", stop=stop or asyncio.Event())
-
-
-async def test_an_event_is_committed_only_after_its_handler(bus: SqliteBus) -> None:
-    await bus.publish([a_failure(1), a_failure(2)])
-    seen: list[str] = []
-
-    async def fails_at_the_second(event: TrainingFailed) -> None:
-        seen.append(event.id)
-        if seen == ["e-1", "e-2"]:
-            raise MoveNotAllowed("as if we were killed here")
-
-    with pytest.raises(MoveNotAllowed):
-        await handled(bus, fails_at_the_second)
-    assert await handled(bus, fails_at_the_second) == 1
-    assert seen == ["e-1", "e-2", "e-2"]
-
-
-async def test_a_poisoned_event_goes_to_the_dead_letters_and_the_next_is_handled(bus: SqliteBus) -> None:
-    await bus.publish([a_failure(1), a_failure(2)])
-    seen: list[str] = []
-
-    async def poison_first(event: TrainingFailed) -> None:
-        seen.append(event.id)
-        if event.id == "e-1":
-            raise Poison("never")
-
-    assert await handled(bus, poison_first) == 2
-    assert seen == ["e-1", "e-2"]
-    (letter,) = await bus.read(TopicPartition("learning.dlq", 0), 0, limit=9)
-    assert b'"offset":0' in (letter.value or b"")
-
-
-async def test_an_outage_is_waited_for_and_the_same_event_handled(bus: SqliteBus) -> None:
-    await bus.publish([a_failure(1)])
-    tries: list[str] = []
-
-    async def down_once(event: TrainingFailed) -> None:
-        tries.append(event.id)
-        if len(tries) == 1:
-            raise BusUnavailable("down")
-
-    assert await handled(bus, down_once) == 1
-    assert tries == ["e-1", "e-1"]
-
-
-async def test_a_stop_during_an_outage_leaves_the_event_for_the_next_run(bus: SqliteBus) -> None:
-    await bus.publish([a_failure(1)])
-    stop = asyncio.Event()
-
-    async def down(_: TrainingFailed) -> None:
-        stop.set()
-        raise BusUnavailable("down")
-
-    assert await handled(bus, down, stop=stop) == 0
-    assert (await bus.committed("l07.test", ["learning.events"])).get(TopicPartition("learning.events", 0), 0) == 0
 
 
 async def test_back_off_doubles_and_ends_with_stop() -> None:

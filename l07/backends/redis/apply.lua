@@ -1,43 +1,51 @@
 -- One batch of records, in order; all of it or nothing.
--- ARGV: tag, rules, {parts, items} as MessagePack; 24 bytes a half (16 of the run's digest, 8 of its content); then a body for
--- each half and a message for each unreadable record, in the order of the items.
+-- ARGV: tag, rules, {parts, others} as MessagePack, 16 bytes of the run's digest a half, the slice's name; then each half,
+-- packed, then a message for each unreadable record, in the order of the records. The bodies are in T:in.
 
-local HALF, UNREADABLE, IGNORED = 1, 2, 3
+local FIRST = 6
+local UNREADABLE = 'u' -- and 'i', ignored: where a half has its side
+local TEXT, DIGEST = 2, 15
 
--- parts: {tp, start, next, digest, time}; returns what is refused, flat
+-- parts: {tp, start, next, digest, time}; returns what is refused, flat, and whether some of it is known already
 local function fence(s, parts)
-  local tps, refused = {}, {}
+  local tps, refused, overlaps = {}, {}, false
   for i, part in ipairs(parts) do tps[i] = part[1] end
   local stored = call('HMGET', s.tag .. ':pos', unpack(tps))
+  s.at = {}
   for i, part in ipairs(parts) do
     local p = stored[i] and parse_position(stored[i]) or { 0, 0, '' }
     part.have, part.stored = p[1], p
+    s.at[part[1]] = part
+    if p[1] > part[2] then overlaps = true end
     if part[2] > p[1] then
       refused[#refused + 1] = part[1]
       refused[#refused + 1] = p[1]
     end
   end
-  return refused
+  return refused, overlaps
 end
 
--- items: {HALF, part, offset, time, key, side, track, reason, score, confidence, tiebreak, check},
---        {UNREADABLE, part, offset}, {IGNORED, part, offset, reason}; only those that the fence lets through come back
-local function live_items(s, parts, items, digests, argv)
-  local out, half, body = {}, 0, 4
-  for _, item in ipairs(items) do
-    local part = parts[item[2] + 1]
-    if item[1] ~= IGNORED then body = body + 1 end
-    if item[1] == HALF then half = half + 1 end
-    if item[3] >= part.have then
-      local entry = { kind = item[1], tp = part[1], reason = item[4], body = argv[body] }
-      if item[1] == HALF then
-        local at = (half - 1) * 24
-        entry.d = string.sub(digests, at + 1, at + 16)
-        entry.content = string.sub(digests, at + 17, at + 24)
-        entry.half = { item[5], item[6], part[1], item[3], item[4], item[7], item[8], item[9], item[10], item[11], item[12] }
-        s.body[entry.half] = entry.body
+-- only those that the fence lets through; others: {place in the batch, kind, part, offset, reason}
+local function live_items(s, parts, others, overlaps, argv)
+  local digests, out, other, arg, halves = argv[4], {}, 1, FIRST, 0
+  local all = #digests / 16
+  local letter = FIRST + all
+  for place = 1, all + #others do
+    local o = others[other]
+    if o and o[1] == place then
+      local part = parts[o[3] + 1]
+      local what = o[5]
+      if o[2] == UNREADABLE then
+        what = argv[letter]
+        letter = letter + 1
       end
-      out[#out + 1] = entry
+      if o[4] >= part.have then out[#out + 1] = { o[2], what, 0, 0, '', 0, 0, 0, part[1] } end
+      other = other + 1
+    else
+      local h = read_half(argv[arg])
+      h[DIGEST] = sub(digests, halves * 16 + 1, halves * 16 + 16)
+      halves, arg = halves + 1, arg + 1
+      if not overlaps or h[OFFSET] >= s.at[h[TP]].have then out[#out + 1] = h else drop_body(s, h) end
     end
   end
   return out
@@ -46,20 +54,23 @@ end
 local function load_clock(s, newest)
   if s.cfg.prefer == 0 then return {} end
   for tp, time in pairs(pairs_of(call('HGETALL', s.tag .. ':hclock'))) do s.hclock[tp] = tonumber(time) end
-  for _, time in pairs(s.hclock) do newest = math.max(newest, time) end
+  for _, time in pairs(s.hclock) do newest = max(newest, time) end
   return load_holds(s, text(newest))
 end
 
 local function load_runs(s, live)
-  local digests, scores, known, floor, newest = {}, {}, {}, math.huge, 0
-  for _, entry in ipairs(live) do
-    if entry.half then
-      floor = math.min(floor, day_of(entry.half[TIME]) - s.cfg.remember_days)
-      newest = math.max(newest, entry.half[TIME])
-      if entry.half[SIDE] == 's' then scores[#scores + 1] = entry.d end
-      if not known[entry.d] then
-        known[entry.d] = true
-        digests[#digests + 1] = entry.d
+  local digests, scores, known, oldest, newest = {}, {}, {}, math.huge, 0
+  for i = 1, #live do
+    local h = live[i]
+    local d = h[DIGEST]
+    if d then
+      local time = h[TIME]
+      if time < oldest then oldest = time end
+      if time > newest then newest = time end
+      if h[SIDE] == 's' then scores[#scores + 1] = d end
+      if not known[d] then
+        known[d] = true
+        digests[#digests + 1] = d
       end
     end
   end
@@ -67,39 +78,39 @@ local function load_runs(s, live)
     if not known[d] then digests[#digests + 1] = d end
   end
   if #digests == 0 then return end
-  load_waiting(s, digests)
-  if floor == math.huge then floor = 0 end
-  recall(s, digests, floor)
+  local unknown = load_waiting(s, digests)
+  if oldest == math.huge then oldest = 0 end
+  recall(s, unknown, day_of(oldest) - s.cfg.remember_days)
   load_rows(s, scores)
 end
 
 -- by the times of halves alone, so that it does not depend on how batches were cut
 local function advance_clock(s, h)
   if s.cfg.prefer == 0 or not s.cfg.scores[topic_of(h[TP])] then return end
-  s.hclock[h[TP]] = math.max(s.hclock[h[TP]] or 0, h[TIME])
+  s.hclock[h[TP]] = max(s.hclock[h[TP]] or 0, h[TIME])
   s.hclock_dirty[h[TP]] = true
   local progress = math.huge
-  for _, time in pairs(s.hclock) do progress = math.min(progress, time) end
+  for _, time in pairs(s.hclock) do progress = min(progress, time) end
   end_holds(s, progress)
 end
 
-local function apply_entry(s, entry)
-  count(s, entry.tp, 'consumed', 1)
-  if entry.kind == UNREADABLE then
-    count(s, entry.tp, 'dead_letter', 1)
+local function apply_other(s, entry)
+  if entry[SIDE] == UNREADABLE then
+    count(s, entry[TP], 'dead_letter', 1)
     s.outseq = s.outseq + 1
-    s.outbox[#s.outbox + 1] = { text(s.outseq), 'message', entry.body }
-  elseif entry.kind == IGNORED then
-    count(s, entry.tp, 'rejected', 1)
-    note(s, entry.reason, 1)
+    s.outbox[#s.outbox + 1] = { text(s.outseq), 'message', entry[TEXT] }
   else
-    advance_clock(s, entry.half)
-    if entry.half[SIDE] == 's' then
-      apply_score(s, entry.d, entry.half, entry.content)
-    else
-      apply_trace(s, entry.d, entry.half, entry.content)
-    end
+    count(s, entry[TP], 'rejected', 1)
+    note(s, entry[TEXT], 1)
   end
+end
+
+local function apply_entry(s, entry)
+  local d = entry[DIGEST]
+  count(s, entry[TP], 'consumed', 1)
+  if not d then return apply_other(s, entry) end
+  advance_clock(s, entry)
+  if entry[SIDE] == 's' then apply_score(s, d, entry) else apply_trace(s, d, entry) end
 end
 
 local function moved(parts)
@@ -115,9 +126,12 @@ local function moved(parts)
   return out
 end
 
-local function flat(map)
-  local out = {}
-  for name, n in pairs(map) do
+local function net_of(s)
+  local net, out = {}, {}
+  for _, names in pairs(s.counts) do
+    for name, n in pairs(names) do net[name] = (net[name] or 0) + n end
+  end
+  for name, n in pairs(net) do
     out[#out + 1] = name
     out[#out + 1] = n
   end
@@ -129,14 +143,19 @@ local function apply(_, argv)
   if not s then return refusal end
   local slice = unpack_msg(argv[3])
   local parts = slice[1]
-  local refused = fence(s, parts)
-  if #refused > 0 then return { refused, {}, {} } end
-  local live = live_items(s, parts, slice[2], argv[4], argv)
+  local refused, overlaps = fence(s, parts)
+  if #refused > 0 then
+    call('UNLINK', s.tag .. ':in')
+    return { refused, {}, {} }
+  end
+  s.slice = argv[5]
+  local live = live_items(s, parts, slice[2], overlaps, argv)
   load_runs(s, live)
-  for _, entry in ipairs(live) do apply_entry(s, entry) end
+  for i = 1, #live do apply_entry(s, live[i]) end
   local positions = moved(parts)
 
-  write_state(s)
+  local strange = write_state(s)
+  if strange then return strange end
   bulk('HSET', s.tag .. ':pos', positions, 2)
-  return { {}, flat(s.net), s.sealed }
+  return { {}, net_of(s), s.sealed }
 end

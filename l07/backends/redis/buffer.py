@@ -1,27 +1,43 @@
 """The example buffer: joins halves in any order, counts, seals. Each change is one call of a function on the server."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
+from uuid import uuid4
+
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from l07.backends.redis import wire
 from l07.backends.redis.client import Client, answer, call_function, send
-from l07.backends.redis.rules import BufferRules, at_end_packed
-from l07.backends.redis.server import check_server, has_barrier
-from l07.errors import BufferNotOnDisk, NoSuchBatch
+from l07.backends.redis.fates import said
+from l07.backends.redis.rights import needed
+from l07.backends.redis.rules import BufferRules, ends_packed, offsets_packed, tag_of
+from l07.backends.redis.server import check_server, check_settings, has_barrier
+from l07.errors import BufferForbidden, BufferNotOnDisk, NoSuchBatch
 from l07.events.record import TopicPartition
-from l07.ports import Applied, BufferStatus, IngestBatch, OutboxEntry, Position, SealedBatch, SealedRow
+from l07.ports import Applied, BufferStatus, IngestBatch, Memory, OutboxEntry, Position, SealedBatch, SealedRow
 
 COUNTERS = ("consumed", "applied", "duplicate", "dead_letter", "rejected", "waiting", "expired")
 BARRIER_MS = 5000
 CHUNK = 500
+PARTS = ("state", "runs", "write", "apply", "tick", "keep", "rights")
+STATUS = (
+    "HGETALL counts",
+    "HGETALL reasons",
+    "HGETALL tracks",
+    "HKEYS batches",
+    "XLEN outbox",
+    "HLEN wait",
+    "GET held",
+)
 
 
 def script() -> str:
     """The function library's text. Its parts share local functions, so they are one chunk."""
     folder = files("l07.backends.redis")
-    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("state", "runs", "apply", "tick"))
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in PARTS)
 
 
 class RedisBuffer:
@@ -29,26 +45,33 @@ class RedisBuffer:
 
     Made by `open`, which checks the server; made directly, only what reads may be called (`status`, `positions`)."""
 
-    def __init__(self, client: Client, name: str, rules: BufferRules, *, text: str | None = None) -> None:
+    def __init__(
+        self, client: Client, name: str, rules: BufferRules, shard: int = 0, *, text: str | None = None
+    ) -> None:
         text = script() if text is None else text
         self._client = client
-        self._tag = f"{{l07:{name}:0}}"
+        self._tag = tag_of(name, shard)
         self._rules = rules.packed()
         self._version = sha256(text.encode()).hexdigest()[:12]  # releases of different scripts do not meet
         self._library = f"#!lua name=l07_{self._version}\n" + text.replace("@VERSION@", self._version)
         self._barrier: bool | None = None  # does the server know WAITAOF; None: not asked yet
 
     @classmethod
-    async def open(cls, client: Client, name: str, rules: BufferRules, *, text: str | None = None) -> "RedisBuffer":
+    async def open(
+        cls, client: Client, name: str, rules: BufferRules, shard: int = 0, *, text: str | None = None
+    ) -> "RedisBuffer":
         """Check the server, load the script, check the state's layout.
 
         Raises:
             BufferEvicts: E7452, a maxmemory-policy other than noeviction.
             BufferNotDurable: E7453, no append-only file, or no barrier and appendfsync is not always.
+            BufferForbidden: E7457, the user may not do all that is needed; nothing was written.
             BufferLayoutUnknown: E7451, state of another release.
+            BufferShardsDiffer: E7470, state of another number of shards.
             BufferUnavailable: E7450, no answer."""
-        self = cls(client, name, rules, text=text)
+        self = cls(client, name, rules, shard, text=text)
         await self._check_server()
+        await self._check_rights()
         await self._function("hello", self._rules)
         for batch_id in await self._released():
             await self._clean(batch_id)
@@ -58,6 +81,20 @@ class RedisBuffer:
         stored = await self._call("HGETALL", f"{self._tag}:pos")
         return {TopicPartition.parse(tp.decode()): wire.position_of(value) for tp, value in stored.items()}
 
+    async def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """In one step. Again, or for a known partition: nothing."""
+        await self._function("begin", self._rules, offsets_packed(offsets))
+
+    async def reset(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """In one step. The digest of the last record goes too: what lay before may be another log. Nothing is counted."""
+        await self._function("reset", self._rules, offsets_packed(offsets))
+
+    async def memory(self) -> Memory:
+        """Asked often, so it also sees a server that came back with other settings. Raises E7452 and E7453 as `open`."""
+        info = await self._call("INFO")
+        await check_settings(self._client, info)
+        return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)))
+
     async def apply(self, batch: IngestBatch) -> Applied:
         """One step. The same batch again does nothing: what lies below the stored offsets is skipped.
 
@@ -65,28 +102,33 @@ class RedisBuffer:
             BadBatch: E7458, the batch breaks the port's contract; nothing was done.
             BufferUnavailable: E7450, unknown whether it was done: apply it again.
             BufferFull: E7454; BufferReadOnly: E7455; nothing was done."""
-        arguments = wire.arguments(batch)
+        step = wire.step_of(batch, uuid4().hex[: wire.SLICE])
         if not batch.parts:
             return Applied()
-        refused, net, sealed = await self._function("apply", self._rules, *arguments)
+        began = time.perf_counter()
+        refused, net, sealed = await answer(self._apply(step))
+        seconds = time.perf_counter() - began
         counts = {name: n for name, n in wire.pairs(net).items() if name != "consumed" and n}
         where = {TopicPartition.parse(tp): offset for tp, offset in wire.pairs(refused).items()}
-        return Applied(counts=counts, sealed=[batch_id.decode() for batch_id in sealed], refused=where)
+        return Applied(counts=counts, sealed=[batch_id.decode() for batch_id in sealed], refused=where, seconds=seconds)
 
-    async def tick(self, *, now_ms: int, at_end: Sequence[TopicPartition]) -> list[str]:
+    async def tick(
+        self, *, now_ms: int, at_end: Collection[TopicPartition], inputs: Collection[TopicPartition] = ()
+    ) -> list[str]:
         """Expire, seal by age, forget old keys; the ids of what was sealed. Repeated: nothing more happens."""
         sealed: list[str] = []
         more = 1
         while more:
-            more, batches = await self._function("tick", self._rules, str(now_ms), at_end_packed(tuple(at_end)))
+            more, batches = await self._function("tick", self._rules, str(now_ms), ends_packed(at_end, inputs))
             sealed += [batch_id.decode() for batch_id in batches]
         for batch_id in await self._released():
             await self._clean(batch_id)
         return sealed
 
-    async def seal_rest(self) -> list[str]:
-        """Seal every track in which a run is accepted or revised. A rest of rejected runs alone stays open."""
-        return [batch_id.decode() for batch_id in await self._function("seal_rest", self._rules)]
+    async def seal_rest(self, *, too: Collection[str] = ()) -> list[str]:
+        """Seal every track in which a run is accepted or revised. A rest of rejected runs alone stays open, but in `too`."""
+        sealed = await self._function("seal_rest", self._rules, wire.encode(sorted(too)))
+        return [batch_id.decode() for batch_id in sealed]
 
     async def read(self, batch_id: str) -> SealedBatch:
         """The batch with its bodies, each checked against its own digest.
@@ -130,14 +172,10 @@ class RedisBuffer:
             await self._clean(batch_id)
 
     async def status(self) -> BufferStatus:
-        """One moment of everything, read in one transaction."""
-        pipe = self._client.pipeline(transaction=True)
-        for command in ("HGETALL counts", "HGETALL reasons", "HGETALL tracks", "HKEYS batches", "XLEN outbox"):
-            verb, key = command.split(" ")
-            pipe.execute_command(verb, f"{self._tag}:{key}")
-        for key in ("exp:trace", "exp:score", "hold"):
-            pipe.execute_command("ZRANGE", f"{self._tag}:{key}", 0, 0, "WITHSCORES")
-        counts, reasons, tracks, batches, outbox, *oldest = await answer(pipe.execute())
+        """One moment of everything, read in one transaction. A server without memory left begins none: then all the same,
+        command by command, while nothing is applied."""
+        found = await answer(self._read_status())
+        counts, reasons, tracks, batches, outbox, waiting, held, *oldest = found
         open_ = {name.decode(): wire.track_of(blob) for name, blob in tracks.items()}
         times = [int(float(entry[0][1])) for entry in oldest if entry]
         return BufferStatus(
@@ -147,29 +185,83 @@ class RedisBuffer:
             batches=sorted((batch.decode() for batch in batches), key=wire.batch_order),
             outbox=outbox,
             oldest_waiting_ms=min(times, default=None),
+            waiting=waiting,
+            waiting_bytes=int(held or 0),
         )
 
     # -------------------------------------------------------------- below
+
+    async def _read_status(self) -> list[Any]:
+        try:
+            return await self._status_words(transaction=True)
+        except OutOfMemoryError:
+            return await self._status_words(transaction=False)
+
+    async def _status_words(self, *, transaction: bool) -> list[Any]:
+        pipe = self._client.pipeline(transaction=transaction)
+        for command in STATUS:
+            verb, key = command.split(" ")
+            pipe.execute_command(verb, f"{self._tag}:{key}")
+        for key in ("exp:trace", "exp:score", "hold"):
+            pipe.execute_command("ZRANGE", f"{self._tag}:{key}", 0, 0, "WITHSCORES")
+        return list(await pipe.execute())
 
     async def _call(self, *words: str | bytes | int) -> Any:
         return await answer(send(self._client, *words))
 
     async def _function(self, name: str, *arguments: str | bytes) -> Any:
-        words = ("FCALL", f"{name}_{self._version}", 1, self._tag, self._tag, *arguments)
-        return await answer(call_function(self._client, self._library, words))
+        return await answer(call_function(self._client, self._library, self._words(name, *arguments)))
+
+    async def _apply(self, step: wire.Step) -> Any:
+        """The bodies and the script that takes them over, in one transaction: the bodies never pass through Lua."""
+        try:
+            return await self._transaction(step)
+        except ResponseError as err:
+            if "Function not found" not in said(err):
+                await send(self._client, "UNLINK", f"{self._tag}:in")  # else it lies there until the next step
+                raise
+        await call_function(self._client, self._library, self._words("hello", self._rules))
+        return await self._transaction(step)
+
+    async def _transaction(self, step: wire.Step) -> Any:
+        pipe = self._client.pipeline(transaction=True)
+        pipe.execute_command("UNLINK", f"{self._tag}:in")
+        if step.bodies:
+            pipe.execute_command("HSET", f"{self._tag}:in", *step.bodies)
+        pipe.execute_command(*self._words("apply", self._rules, *step.words))
+        return (await pipe.execute())[-1]
+
+    def _words(self, name: str, *arguments: str | bytes) -> tuple[str | bytes | int, ...]:
+        return ("FCALL", f"{name}_{self._version}", 1, self._tag, self._tag, *arguments)
 
     async def _check_server(self) -> None:
         await check_server(self._client)
         self._barrier = await has_barrier(self._client)
+
+    async def _check_rights(self) -> None:
+        denied = b", ".join(await self._function("denied", *needed(self._library))).decode()
+        if denied:
+            text = f"the buffer's user may not run {denied} on {self._tag}*; docs/redis.md has the ACL line"
+            raise BufferForbidden(text, commands=denied)
 
     async def _rows(self, batch_id: str) -> list[wire.StoredRow]:
         blobs = await self._call("LRANGE", f"{self._tag}:rows:{batch_id}", 0, -1)
         return wire.rows_of(batch_id, blobs)
 
     async def _with_bodies(self, batch_id: str, rows: Sequence[wire.StoredRow]) -> list[SealedRow]:
-        keys = [half.body_key(self._tag) for row in rows for half in row.halves()]
-        bodies = dict(zip(keys, await self._call("MGET", *keys), strict=True))
-        return [wire.sealed_row(batch_id, row, bodies, self._tag) for row in rows]
+        bodies: dict[wire.BodyAt, bytes | None] = {}
+        places = wire.by_slice(rows)
+        found = await self._each("HMGET", places)
+        for (slice_, numbers), values in zip(places.items(), found, strict=True):
+            bodies.update(zip(((slice_, number) for number in numbers), values, strict=True))
+        return [wire.sealed_row(batch_id, row, bodies) for row in rows]
+
+    async def _each(self, command: str, places: Mapping[str, Sequence[int]]) -> list[Any]:
+        """One command for each slice of bodies; none of them depends on another."""
+        pipe = self._client.pipeline(transaction=False)
+        for slice_, numbers in places.items():
+            pipe.execute_command(command, f"{self._tag}:b:{slice_}", *numbers)
+        return list(await answer(pipe.execute())) if places else []
 
     async def _entry(self, entry_id: str, fields: dict[bytes, bytes]) -> OutboxEntry:
         if b"message" in fields:
@@ -189,7 +281,7 @@ class RedisBuffer:
         if not self._barrier:
             return  # appendfsync is always: checked
         pipe = self._client.pipeline(transaction=False)
-        pipe.execute_command("SET", f"{self._tag}:barrier", "1")
+        pipe.execute_command("FCALL", f"barrier_{self._version}", 1, self._tag, self._tag)
         pipe.execute_command("WAITAOF", 1, 0, BARRIER_MS)
         _, (local, *_) = await answer(pipe.execute())
         if local < 1:
@@ -201,9 +293,8 @@ class RedisBuffer:
     async def _clean(self, batch_id: str) -> None:
         """Bodies a chunk a call, then the rest. Cut off in between, the next tick or open goes on."""
         rows = await self._rows(batch_id)
-        keys = [half.body_key(self._tag) for row in rows for half in row.halves()]
-        for at in range(0, len(keys), CHUNK):
-            await self._call("UNLINK", *keys[at : at + CHUNK])
+        for at in range(0, len(rows), CHUNK):
+            await self._each("HDEL", wire.by_slice(rows[at : at + CHUNK]))
         await self._function("forget", batch_id)
 
 

@@ -1,30 +1,70 @@
 """Connections to the server, and one way to call it: a call in flight is never cancelled and never sent again."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import redis.asyncio as aioredis
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
+from l07.backends.address import NOBODY, Access, Address, Node, address_of
 from l07.backends.redis.fates import CAUGHT, fate_of, said
+from l07.backends.redis.packing import PlainConnection, SecureConnection, SocketConnection
+from l07.errors import Transient
 
 T = TypeVar("T")
-Client = aioredis.Redis
 ANSWER_S = 15.0  # above the barrier's own limit, far above what a step of 500 records takes
 # by default the library sends a write again whose answer was lost
 OPTIONS: dict[str, Any] = {"retry": None, "socket_timeout": ANSWER_S, "socket_connect_timeout": 5}
 
 
-def connect(url: str) -> Client:
-    """A client of redis://HOST:PORT/DB or unix:///PATH."""
-    return aioredis.Redis.from_url(url, **OPTIONS)
+class Client(Protocol):
+    """What a buffer needs of a connection: the library's client of one server, or a `ShardClient` of a cluster.
+
+    `execute_command(*words)` too, called by `send`."""
+
+    def pipeline(self, transaction: bool = True) -> Any: ...
+
+    def aclose(self) -> Awaitable[None]: ...
 
 
-def connect_socket(path: Path) -> Client:
+def connect(url: str, access: Access = NOBODY) -> aioredis.Redis:
+    """A client of one server: redis://HOST:PORT/DB, rediss:// or unix:///PATH. Raises BadSetting (E7501)."""
+    return client_of(address_of(url, access))
+
+
+def client_of(address: Address, node: Node | None = None) -> aioredis.Redis:
+    """A client of this node of the address, or of its only one."""
+    options = OPTIONS | _user(address.access) | {"db": address.db}
+    if address.path:
+        return _pooled(SocketConnection, path=address.path, **options)
+    host, port = node or address.nodes[0]
+    if address.tls:
+        return _pooled(SecureConnection, host=host, port=port, **options, **_certificates(address.access))
+    return _pooled(PlainConnection, host=host, port=port, **options)
+
+
+def _pooled(kind: type[AbstractConnection], **options: Any) -> aioredis.Redis:
+    return aioredis.Redis.from_pool(aioredis.ConnectionPool(connection_class=kind, **options))
+
+
+def _user(access: Access) -> dict[str, Any]:
+    return {"username": access.username or None, "password": access.password or None}
+
+
+def _certificates(access: Access) -> dict[str, Any]:
+    return {
+        "ssl_ca_certs": access.ca_file or None,
+        "ssl_certfile": access.cert_file or None,
+        "ssl_keyfile": access.key_file or None,
+    }
+
+
+def connect_socket(path: Path) -> aioredis.Redis:
     """A client of a server's Unix socket."""
-    return aioredis.Redis(unix_socket_path=str(path), **OPTIONS)
+    return _pooled(SocketConnection, path=str(path), **OPTIONS)
 
 
 async def send(client: Client, *words: str | bytes | int) -> Any:
@@ -47,6 +87,16 @@ async def answer(call: Coroutine[Any, Any, T]) -> T:
         raise
     except CAUGHT as err:
         raise fate_of(err) from err
+
+
+async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them at once, each to its end, whatever the others do. Raises the error that no retry mends before one that a
+    retry may mend: what was done in the others is skipped when the step comes again."""
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [end for end in ended if isinstance(end, BaseException)]
+    if failed:
+        raise min(failed, key=lambda err: isinstance(err, Transient))
+    return [end for end in ended if not isinstance(end, BaseException)]
 
 
 async def call_function(client: Client, library: str, words: tuple[Any, ...]) -> Any:

@@ -1,12 +1,20 @@
 """What the script decides by: the two gates, the times, the triggers of each track."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from l07.errors import BadBatch
 from l07.events.record import TopicPartition
+
+LEAST_REJECTED = 100  # rejected runs that an open batch keeps, however small its count is
+
+
+def tag_of(name: str, shard: int) -> str:
+    """What all keys of a shard begin with: one slot of a cluster."""
+    return f"{{l07:{name}:{shard}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +24,10 @@ class SealTrigger:
     count: int = 1000
     max_age_s: int = 86400
     min_count: int = 100
+
+    def divided(self, shards: int) -> "SealTrigger":
+        """Of one shard of several; rounded up, so that no shard seals for nothing."""
+        return SealTrigger(-(-self.count // shards), self.max_age_s, -(-self.min_count // shards))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,14 @@ class BufferRules:
     prefer_separate_s: int = 0
     remember_s: int = 7 * 86400
     seals: Mapping[str, SealTrigger] = field(default_factory=dict)
+    fallback: SealTrigger = SealTrigger()
+    contrast_ratio: float = 2.0  # rejected runs that an open batch keeps, as a multiple of its count
+    shards: int = 1  # stored with the first write, and compared at each step
+
+    def divided(self, shards: int) -> "BufferRules":
+        """The rules of each of several shards; with one the same."""
+        seals = {name: trigger.divided(shards) for name, trigger in self.seals.items()}
+        return replace(self, seals=seals, fallback=self.fallback.divided(shards), shards=shards)
 
     def packed(self) -> bytes:
         """As the script reads it; times in milliseconds."""
@@ -45,16 +65,29 @@ class BufferRules:
                 "remember_days": math.ceil(self.remember_s / 86400),
                 "traces": dict.fromkeys(self.trace_topics, True),
                 "scores": dict.fromkeys(self.score_topics, True),
-                "tracks": {name: _numbers(trigger) for name, trigger in self.seals.items()},
-                "fallback": _numbers(SealTrigger()),
+                "tracks": {name: self._numbers(trigger) for name, trigger in self.seals.items()},
+                "fallback": self._numbers(self.fallback),
+                **({"shards": self.shards} if self.shards > 1 else {}),
             }
         )
 
+    def rejected_kept(self, trigger: SealTrigger) -> int:
+        """How many rejected runs an open batch keeps; the dataset takes no more of them."""
+        return max(LEAST_REJECTED, math.ceil(self.contrast_ratio * trigger.count))
 
-def _numbers(trigger: SealTrigger) -> tuple[int, int, int]:
-    return trigger.count, trigger.max_age_s * 1000, trigger.min_count
+    def _numbers(self, trigger: SealTrigger) -> tuple[int, int, int, int]:
+        return trigger.count, trigger.max_age_s * 1000, trigger.min_count, self.rejected_kept(trigger)
 
 
-def at_end_packed(partitions: "list[TopicPartition] | tuple[TopicPartition, ...]") -> bytes:
-    """Partitions that are read to their end, as the tick reads them."""
-    return msgspec.msgpack.encode([str(tp) for tp in partitions])
+def ends_packed(at_end: Collection[TopicPartition], inputs: Collection[TopicPartition]) -> bytes:
+    """Partitions that are applied to their end (-1: wherever that is), and all partitions, as the tick reads them."""
+    ends = at_end if isinstance(at_end, Mapping) else dict.fromkeys(at_end, -1)
+    return msgspec.msgpack.encode(([(str(tp), offset) for tp, offset in ends.items()], [str(tp) for tp in inputs]))
+
+
+def offsets_packed(offsets: Mapping[TopicPartition, int]) -> bytes:
+    """Where partitions begin. Raises BadBatch (E7458) for what is no offset."""
+    wrong = {str(tp): offset for tp, offset in offsets.items() if not 0 <= offset < 2**53}
+    if wrong:
+        raise BadBatch(f"no offsets: {wrong}")
+    return msgspec.msgpack.encode({str(tp): offset for tp, offset in offsets.items()})

@@ -1,5 +1,6 @@
 """Is this server one that a buffer can stand on? Checked once, when it is opened."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -11,7 +12,18 @@ from l07.errors import BufferEvicts, BufferNotDurable
 
 async def check_server(client: Client) -> None:
     """Raises BufferEvicts (E7452) and BufferNotDurable (E7453)."""
-    info = await answer(send(client, "INFO"))
+    await check_settings(client, await answer(send(client, "INFO")))
+    if await has_barrier(client):
+        return
+    fsync = await config(client, "appendfsync")
+    if fsync != "always":
+        known = f"appendfsync {fsync}" if fsync else "CONFIG GET forbidden, so that appendfsync is unknown"
+        text = f"the buffer's server has no WAITAOF (Redis 7.2, Valkey), and {known}; set appendfsync always"
+        raise BufferNotDurable(text)
+
+
+async def check_settings(client: Client, info: Mapping[str, Any]) -> None:
+    """What INFO says of eviction and of the append-only file. Raises BufferEvicts (E7452) and BufferNotDurable (E7453)."""
     policy = info.get("maxmemory_policy") or await config(client, "maxmemory-policy")
     if policy != "noeviction":
         raise BufferEvicts(
@@ -19,8 +31,6 @@ async def check_server(client: Client) -> None:
         )
     if not info.get("aof_enabled"):
         raise BufferNotDurable("the buffer's server keeps no append-only file; set appendonly yes")
-    if not await has_barrier(client) and await config(client, "appendfsync") != "always":
-        raise BufferNotDurable("the buffer's server has no WAITAOF (Redis 7.2, Valkey); set appendfsync always")
 
 
 async def has_barrier(client: Client) -> bool:

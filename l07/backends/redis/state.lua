@@ -3,37 +3,53 @@
 --
 -- Keys, all under one tag T = {l07:<name>:<shard>}:
 --   T:layout            version of all this            T:pos      topic:partition -> "next time digest"
+--   T:ended             topic:partition -> "next now" of the tick that found its end there
 --   T:counts            "counter topic:partition"      T:reasons  reason -> count
 --   T:days, T:seen:<d>  natural-key memory by day      T:wait     run digest -> its waiting half
 --   T:exp:trace|score   waiting halves by record time  T:hold     traces that wait for a better score, by record time
 --   T:hclock            newest half by partition       T:tracks   track -> what its open batch counts
---   T:rows:<batch>      its runs in order              T:b:<topic:partition>@<offset>  a body
+--   T:rows:<batch>      its runs in order              T:b:<slice>  the bodies of a slice's records, by number
 --   T:batches, T:released  batch -> its seal           T:outbox, T:outseq  what must leave, and its last number
+--   T:held              bytes of the bodies of waiting halves      T:in  the bodies of the slice that is being applied
+--
+-- Lua hashes each string that it sees from end to end, so bodies are none: the client puts them into T:in, in the same
+-- transaction, and the script renames that. A half comes packed by the client (wire.py: StoredHalf) and is stored as it
+-- came: the script reads its head, and passes the rest through.
 
-local LAYOUT = '1'
+local LAYOUT = '2'
 local DAY = 86400000
 local MANY = 500
 local SCORES_KEPT = 32 -- different scores of one run that are remembered
 
--- a half: what one record says of its run; scores and confidences are -1 where there is none
-local KEY, SIDE, TP, OFFSET, TIME, TRACK, REASON, SCORE, CONF, TIE, CHECK = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
--- a row: a joined run; `why` is '' for ACCEPT, else its reasons, a line each
-local ROW_KEY, ROW_WHY, ROW_TRACE, ROW_SCORE, ROW_TIME, ROW_REVISION = 1, 2, 3, 4, 5, 6
--- what is remembered of a run: 'W' waiting, 'J' joined into a batch, 'X' expired
+local HEAD = '>c1dddc8dI4HHHHI4I4' -- side, time, score, confidence, content, offset, bytes, number, lengths of the texts
+local SLICE, SLICE_LEN, TEXTS = 62, 16, 78 -- where they begin: slice, topic:partition, track, reason, tiebreak, key
+-- a half, read; score and confidence are -1 where there is none
+local SIDE, TIME, SCORE, CONF, CONTENT, OFFSET, BYTES, PLACE, TP, PACKED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local TP_LEN, TRACK_LEN, REASON_LEN, TIE_LEN = 11, 12, 13, 14
+-- a waiting half is stored packed; behind this byte, which no packed half begins with, stand the day and the scores of its run
+local MORE = 255
+-- what is remembered of a run that waits no more: 'J' joined into a batch, 'F' joined, but the batch was full, 'X' expired
+local SEEN = '>c1I4I4Bc0Hc0Hc0' -- state, batch number, index of its row, trace's content, scores' contents, track; then the reason
 local M_STATE, M_TRACE, M_SCORES, M_TRACK, M_NUMBER, M_INDEX, M_REASON = 1, 2, 3, 4, 5, 6, 7
+-- a row, packed: bits (1 trace, 2 score, 4 revision), length of why, why (a reason a line; '' is ACCEPT), its halves
+local ROW = '>BH'
 -- a track's open batch
 local NUMBER, ACCEPTED, REJECTED, REVISIONS, OLDEST, ROWS = 1, 2, 3, 4, 5, 6
 
--- while the library is loaded, neither redis.call nor cmsgpack is there yet
-local function call(...) return redis.call(...) end
-local function pack(value) return cmsgpack.pack(value) end
-local function unpack_msg(blob) return cmsgpack.unpack(blob) end
+-- while the library is loaded, none of these is there yet
+local call, pack, unpack_msg, spack, sunpack
+local sub, byte, floor, max, min
+
+local function bind()
+  call, pack, unpack_msg, spack, sunpack = redis.call, cmsgpack.pack, cmsgpack.unpack, struct.pack, struct.unpack
+  sub, byte, floor, max, min = string.sub, string.byte, math.floor, math.max, math.min
+end
 
 local function text(n) return string.format('%.0f', n) end
 
-local function body_key(s, h) return s.tag .. ':b:' .. h[TP] .. '@' .. text(h[OFFSET]) end
-
 local function topic_of(tp) return (string.match(tp, '^(.*):%d+$')) end
+
+local function day_of(time) return floor(time / DAY) end
 
 local function pairs_of(flat)
   local out = {}
@@ -44,7 +60,7 @@ end
 -- call a command with many values, MANY at a time; `width` values belong together
 local function bulk(command, key, values, width)
   local step = MANY * width
-  for i = 1, #values, step do call(command, key, unpack(values, i, math.min(i + step - 1, #values))) end
+  for i = 1, #values, step do call(command, key, unpack(values, i, min(i + step - 1, #values))) end
 end
 
 local function parse_position(value)
@@ -52,21 +68,119 @@ local function parse_position(value)
   return { tonumber(next_), tonumber(time), digest }
 end
 
--- the state of one step; nil and an error where the layout is another
+------------------------------------------------------------------ halves and rows
+
+local function read_half(packed)
+  local side, time, score, conf, content, offset, bytes, place, tp, track, reason, tie = sunpack(HEAD, packed)
+  local name = sub(packed, TEXTS, TEXTS + tp - 1)
+  return { side, time, score, conf, content, offset, bytes, place, name, packed, tp, track, reason, tie }
+end
+
+local function piece(h, from, length) return sub(h[PACKED], from, from + length - 1) end
+local function slice_of(h) return piece(h, SLICE, SLICE_LEN) end
+local function track_name(h) return piece(h, TEXTS + h[TP_LEN], h[TRACK_LEN]) end
+local function reason_of(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN], h[REASON_LEN]) end
+local function tiebreak(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN] + h[REASON_LEN], h[TIE_LEN]) end
+
+local function size_of(packed, from)
+  local _, _, _, _, _, _, _, _, tp, track, reason, tie, key = sunpack(HEAD, packed, from)
+  return TEXTS - 1 + tp + track + reason + tie + key + 8
+end
+
+-- the waiting half, the contents of its run's scores, and the newest day on which something of the run came
+local function read_waiting(value)
+  if byte(value) ~= MORE then
+    local h = read_half(value)
+    return h, h[SIDE] == 's' and h[CONTENT] or '', day_of(h[TIME])
+  end
+  local day, scores, at = sunpack('>I4Hc0', value, 2)
+  return read_half(sub(value, at)), scores, day
+end
+
+local function waiting_value(h, scores, day)
+  local plain = h[SIDE] == 's' and h[CONTENT] or ''
+  if scores == plain and day == day_of(h[TIME]) then return h[PACKED] end
+  return string.char(MORE) .. spack('>I4Hc0', day, #scores, scores) .. h[PACKED]
+end
+
+local function row_value(why, trace, score, revision)
+  local bits = (trace and 1 or 0) + (score and 2 or 0) + (revision and 4 or 0)
+  return spack(ROW, bits, #why) .. why .. (trace and trace[PACKED] or '') .. (score and score[PACKED] or '')
+end
+
+local function read_row(value)
+  local bits, length = sunpack(ROW, value)
+  local at = 4 + length
+  local trace, score
+  if bits % 2 == 1 then
+    trace = sub(value, at, at + size_of(value, at) - 1)
+    at = at + #trace
+  end
+  if bits % 4 >= 2 then score = sub(value, at) end
+  return sub(value, 4, 3 + length), trace and read_half(trace), score and read_half(score)
+end
+
+local function read_seen(value)
+  local state, number, index, trace, scores, track, at = sunpack(SEEN, value)
+  return { state, trace, scores, track, number, index, sub(value, at) }
+end
+
+local function seen_value(state, number, index, trace, scores, track, reason)
+  return spack(SEEN, state, number, index, #trace, trace, #scores, scores, #track, track) .. reason
+end
+
+------------------------------------------------------------------ loading
+
+-- the version, and with several shards their number: fixed with the first write
+local function layout_of(cfg) return cfg.shards and LAYOUT .. '/' .. text(cfg.shards) or LAYOUT end
+
+local function refuse_layout(layout)
+  local word = string.match(layout, '^[^/]*') == LAYOUT and 'L07SHARDS ' or 'L07LAYOUT '
+  return redis.error_reply(word .. layout)
+end
+
+local TYPES = {
+  layout = 'string', ['in'] = 'hash', outseq = 'string', held = 'string', pos = 'hash', counts = 'hash', reasons = 'hash', wait = 'hash',
+  hclock = 'hash', tracks = 'hash', batches = 'hash', released = 'hash', ended = 'hash',
+  days = 'set', hold = 'zset',
+  ['exp:trace'] = 'zset', ['exp:score'] = 'zset', outbox = 'stream',
+}
+
+-- an error where one of these keys holds something that is not ours: a write to it would fail in the middle of a step
+local function refuse_strange(tag, types)
+  for name, want in pairs(types) do
+    local is = call('TYPE', tag .. ':' .. name).ok
+    if is ~= want and is ~= 'none' then
+      return redis.error_reply('L07FOREIGN ' .. tag .. ':' .. name .. ' is a ' .. is .. ', not a ' .. want)
+    end
+  end
+end
+
+-- never a number that was given out before, though a flush or an old backup took the last one away: a relay that read
+-- before it drops by number what it sent
+local function last_number(tag)
+  local now = call('TIME')
+  return math.max(tonumber(call('GET', tag .. ':outseq') or '0'), tonumber(now[1]) * 1000000 + tonumber(now[2]))
+end
+
+-- the state of one step; nil and an error where what lies there is not ours, or has another layout
 local function open_state(tag, config)
-  local layout = call('GET', tag .. ':layout')
-  if layout and layout ~= LAYOUT then return nil, redis.error_reply('L07LAYOUT ' .. layout) end
+  bind()
+  local strange = refuse_strange(tag, TYPES)
+  if strange then return nil, strange end
+  local layout, cfg = call('GET', tag .. ':layout'), unpack_msg(config)
+  if layout and layout ~= layout_of(cfg) then return nil, refuse_layout(layout) end
   local s = {
-    tag = tag, cfg = unpack_msg(config), first = not layout,
-    counts = {}, net = {}, reasons = {},
-    mem = {}, mem_dirty = {},
+    tag = tag, cfg = cfg, first = not layout,
+    counts = {}, reasons = {}, whys = {}, held = 0,
+    mem = {}, mem_day = {}, mem_dirty = {},
     wait = {}, wait_had = {}, wait_dirty = {},
     new = {}, old = {}, old_dirty = {},
-    tracks = {}, track_dirty = {},
-    put = {}, drop = {}, body = {},
+    tracks = {}, track_dirty = {}, open = {},
+    slice = '', drop = {},
     sealed = {}, seals = {}, outbox = {},
     holds = {}, hclock = {}, hclock_dirty = {},
-    outseq = tonumber(call('GET', tag .. ':outseq') or '0'),
+    outseq = last_number(tag),
   }
   for track, value in pairs(pairs_of(call('HGETALL', tag .. ':tracks'))) do s.tracks[track] = unpack_msg(value) end
   return s
@@ -82,61 +196,62 @@ local function track_of(s, name)
   return t
 end
 
+-- the id of a track's open batch
+local function open_batch(s, track)
+  local batch = s.open[track]
+  if not batch then
+    batch = track .. '-' .. text(track_of(s, track)[NUMBER])
+    s.open[track] = batch
+  end
+  return batch
+end
+
+-- what each digest has in a hash goes to `take`; the digests that have nothing come back
+local function lookup(key, digests, take)
+  local missing = {}
+  for from = 1, #digests, MANY do
+    local upto = min(from + MANY - 1, #digests)
+    local found = call('HMGET', key, unpack(digests, from, upto))
+    for i = from, upto do
+      local value = found[i - from + 1]
+      if value then take(digests[i], value) else missing[#missing + 1] = digests[i] end
+    end
+  end
+  return missing
+end
+
 -- newest bucket first: a run's memory moves to newer days, never back
-local function recall(s, digests, floor)
-  local days, open = {}, digests
+local function recall(s, digests, oldest)
+  local days = {}
   for _, day in ipairs(call('SMEMBERS', s.tag .. ':days')) do
     day = tonumber(day)
-    if day >= floor then days[#days + 1] = day end
+    if day >= oldest then days[#days + 1] = day end
   end
   table.sort(days, function(a, b) return a > b end)
   for _, day in ipairs(days) do
-    if #open == 0 then return end
-    local missing = {}
-    for from = 1, #open, MANY do
-      local upto = math.min(from + MANY - 1, #open)
-      local found = call('HMGET', s.tag .. ':seen:' .. text(day), unpack(open, from, upto))
-      for i = from, upto do
-        local value = found[i - from + 1]
-        if value then
-          local m = unpack_msg(value)
-          m.day = day
-          s.mem[open[i]] = m
-        else
-          missing[#missing + 1] = open[i]
-        end
-      end
-    end
-    open = missing
+    if #digests == 0 then return end
+    digests = lookup(s.tag .. ':seen:' .. text(day), digests, function(d, value)
+      s.mem[d], s.mem_day[d] = value, day
+    end)
   end
 end
 
 local function load_waiting(s, digests)
-  for from = 1, #digests, MANY do
-    local upto = math.min(from + MANY - 1, #digests)
-    local found = call('HMGET', s.tag .. ':wait', unpack(digests, from, upto))
-    for i = from, upto do
-      local value = found[i - from + 1]
-      if value then
-        s.wait[digests[i]] = unpack_msg(value)
-        s.wait_had[digests[i]] = s.wait[digests[i]][1][SIDE]
-      end
-    end
-  end
+  return lookup(s.tag .. ':wait', digests, function(d, value)
+    s.wait[d] = value
+    s.wait_had[d] = byte(value) ~= MORE and sub(value, 1, 1) or read_waiting(value)[SIDE]
+  end)
 end
 
 -- rows of open batches that a score of this step could change
 local function load_rows(s, digests)
   for _, d in ipairs(digests) do
-    local m = s.mem[d]
-    if m and m[M_STATE] == 'J' then
-      local t = s.tracks[m[M_TRACK]]
-      if t and t[NUMBER] == m[M_NUMBER] then
-        local batch = m[M_TRACK] .. '-' .. text(m[M_NUMBER])
-        local row = call('LINDEX', s.tag .. ':rows:' .. batch, m[M_INDEX])
-        s.old[batch] = s.old[batch] or {}
-        s.old[batch][m[M_INDEX]] = row and unpack_msg(row) or nil
-      end
+    local m = s.mem[d] and read_seen(s.mem[d])
+    local t = m and m[M_STATE] == 'J' and s.tracks[m[M_TRACK]]
+    if t and t[NUMBER] == m[M_NUMBER] then
+      local batch = open_batch(s, m[M_TRACK])
+      s.old[batch] = s.old[batch] or {}
+      s.old[batch][m[M_INDEX]] = call('LINDEX', s.tag .. ':rows:' .. batch, m[M_INDEX])
     end
   end
 end
@@ -147,107 +262,4 @@ local function load_holds(s, upto)
   local digests = {}
   for i, hold in ipairs(s.holds) do digests[i] = hold[2] end
   return digests
-end
-
------------------------------------------------------------------- writing
-
-local function write_memory(s)
-  local days = {}
-  for d in pairs(s.mem_dirty) do
-    local m = s.mem[d]
-    local fields = days[m.day]
-    if not fields then
-      fields = {}
-      days[m.day] = fields
-    end
-    fields[#fields + 1] = d
-    fields[#fields + 1] = pack({ m[1], m[2], m[3], m[4], m[5], m[6], m[7] })
-  end
-  for day, fields in pairs(days) do
-    call('SADD', s.tag .. ':days', text(day))
-    bulk('HSET', s.tag .. ':seen:' .. text(day), fields, 2)
-  end
-end
-
-local WAITS_IN = { t = ':exp:trace', s = ':exp:score', b = ':hold' }
-
-local function write_waiting(s)
-  local set, gone = {}, {}
-  local add = { t = {}, s = {}, b = {} }
-  local remove = { t = {}, s = {}, b = {} }
-  for d in pairs(s.wait_dirty) do
-    local w, had = s.wait[d], s.wait_had[d]
-    local side = w and w[1][SIDE]
-    if had and had ~= side then table.insert(remove[had], d) end
-    if w then
-      set[#set + 1] = d
-      set[#set + 1] = pack(w)
-      table.insert(add[side], text(w[1][TIME]))
-      table.insert(add[side], d)
-    elseif had then
-      gone[#gone + 1] = d
-    end
-  end
-  bulk('HSET', s.tag .. ':wait', set, 2)
-  bulk('HDEL', s.tag .. ':wait', gone, 1)
-  for side, name in pairs(WAITS_IN) do
-    bulk('ZREM', s.tag .. name, remove[side], 1)
-    bulk('ZADD', s.tag .. name, add[side], 2)
-  end
-end
-
-local function write_rows(s)
-  for batch, new in pairs(s.new) do
-    local rows = {}
-    for i, row in ipairs(new) do rows[i] = pack(row) end
-    bulk('RPUSH', s.tag .. ':rows:' .. batch, rows, 1)
-  end
-  for batch, dirty in pairs(s.old_dirty) do
-    for index in pairs(dirty) do call('LSET', s.tag .. ':rows:' .. batch, index, pack(s.old[batch][index])) end
-  end
-  local tracks = {}
-  for name in pairs(s.track_dirty) do
-    tracks[#tracks + 1] = name
-    tracks[#tracks + 1] = pack(s.tracks[name])
-  end
-  bulk('HSET', s.tag .. ':tracks', tracks, 2)
-end
-
-local function write_bodies(s)
-  local put = {}
-  for key, body in pairs(s.put) do
-    put[#put + 1] = key
-    put[#put + 1] = body
-  end
-  for i = 1, #put, 2 * MANY do call('MSET', unpack(put, i, math.min(i + 2 * MANY - 1, #put))) end
-  for i = 1, #s.drop, MANY do call('UNLINK', unpack(s.drop, i, math.min(i + MANY - 1, #s.drop))) end
-end
-
-local function write_counts(s)
-  for tp, names in pairs(s.counts) do
-    for name, n in pairs(names) do
-      if n ~= 0 then call('HINCRBY', s.tag .. ':counts', name .. ' ' .. tp, text(n)) end
-    end
-  end
-  for reason, n in pairs(s.reasons) do
-    if n ~= 0 then call('HINCRBY', s.tag .. ':reasons', reason, text(n)) end
-  end
-  local clock = {}
-  for tp in pairs(s.hclock_dirty) do
-    clock[#clock + 1] = tp
-    clock[#clock + 1] = text(s.hclock[tp])
-  end
-  bulk('HSET', s.tag .. ':hclock', clock, 2)
-end
-
-local function write_state(s)
-  if s.first then call('SET', s.tag .. ':layout', LAYOUT) end
-  write_bodies(s)
-  write_memory(s)
-  write_waiting(s)
-  write_rows(s)
-  write_counts(s)
-  bulk('HSET', s.tag .. ':batches', s.seals, 2)
-  for _, entry in ipairs(s.outbox) do call('XADD', s.tag .. ':outbox', entry[1] .. '-0', entry[2], entry[3]) end
-  if #s.outbox > 0 then call('SET', s.tag .. ':outseq', text(s.outseq)) end
 end

@@ -1,22 +1,43 @@
--- What happens without a record: expiry, age, the end of input, and cleaning up.
+-- What happens without a record: expiry, age, the end of input.
 
 -- how far the inputs of `topics` are applied: the slowest known partition; nil when none is known
-local function progress_of(positions, at_end, topics, now)
+local function progress_of(positions, topics)
   local slowest
   for tp, time in pairs(positions) do
-    if not topics or topics[topic_of(tp)] then
-      if at_end[tp] then time = now end
-      slowest = math.min(slowest or time, time)
-    end
+    if not topics or topics[topic_of(tp)] then slowest = math.min(slowest or time, time) end
   end
   return slowest
 end
 
-local function known_positions(s, at_end, now)
-  local out = {}
-  for tp, value in pairs(pairs_of(call('HGETALL', s.tag .. ':pos'))) do out[tp] = parse_position(value)[2] end
-  for tp in pairs(at_end) do out[tp] = now end
-  return out
+-- record times, and `now` where an owner's tick found the end and no slice came since; second: what this tick has to say.
+-- claims: {tp, end}, an end of -1 wherever it is; what the owner saw before a rollback counts for nothing
+local function known_positions(s, claims, now)
+  local out, ends = {}, {}
+  local ended, stored = pairs_of(call('HGETALL', s.tag .. ':ended')), pairs_of(call('HGETALL', s.tag .. ':pos'))
+  for tp, value in pairs(stored) do
+    local p = parse_position(value)
+    stored[tp], out[tp] = p[1], p[2]
+    local next_, time = string.match(ended[tp] or '', '^(%d+) (%d+)$')
+    if tonumber(next_) == p[1] then out[tp] = math.max(p[2], tonumber(time)) end
+  end
+  for _, claim in ipairs(claims) do
+    local tp, upto = claim[1], claim[2]
+    if upto < 0 or (stored[tp] and stored[tp] >= upto) then
+      out[tp] = now
+      if stored[tp] then
+        ends[#ends + 1] = tp
+        ends[#ends + 1] = text(stored[tp]) .. ' ' .. text(now)
+      end
+    end
+  end
+  return out, ends
+end
+
+local function knows_all(positions, inputs)
+  for _, tp in ipairs(inputs) do
+    if not positions[tp] then return false end
+  end
+  return true
 end
 
 -- waiting halves of one side whose deadline the other side's inputs have passed
@@ -30,11 +51,11 @@ end
 local function expire(s, digests)
   for _, d in ipairs(digests) do
     if s.wait[d] then
-      local m = memory(s, d, s.wait[d][1][TIME])
-      local h = stop_waiting(s, d)
+      local h, scores, day = read_waiting(s.wait[d])
+      stop_waiting(s, d, h)
       count(s, h[TP], 'expired', 1)
-      m[M_STATE] = 'X'
-      remember(s, d, m, day_of(h[TIME] + s.cfg.wait))
+      local trace = h[SIDE] == 's' and '' or h[CONTENT]
+      remember(s, d, seen_value('X', 0, 0, trace, scores, '', ''), max(day, day_of(h[TIME] + s.cfg.wait)))
       drop_body(s, h)
     end
   end
@@ -62,82 +83,45 @@ local function forget_days(s, progress)
   end
 end
 
--- ARGV: tag, rules, now_ms, MessagePack list of partitions at their end
+-- ARGV: tag, rules, now_ms, MessagePack lists: partitions at their end, and all that must be known before anything expires
 local function tick(_, argv)
   local s, refusal = open_state(argv[1], argv[2])
   if not s then return refusal end
-  local now, at_end = tonumber(argv[3]), {}
-  for _, tp in ipairs(unpack_msg(argv[4])) do at_end[tp] = true end
-  local positions = known_positions(s, at_end, now)
-  local scores_at = progress_of(positions, at_end, s.cfg.scores, now)
+  local now, said = tonumber(argv[3]), unpack_msg(argv[4])
+  local positions, ends = known_positions(s, said[1], now)
+  local all = knows_all(positions, said[2])
+  local scores_at = all and progress_of(positions, s.cfg.scores)
   local traces = overdue(s, 'trace', scores_at)
-  local scores = overdue(s, 'score', progress_of(positions, at_end, s.cfg.traces, now))
+  local scores = overdue(s, 'score', all and progress_of(positions, s.cfg.traces))
   local held = scores_at and load_holds(s, '(' .. text(scores_at - s.cfg.prefer)) or {}
-  for _, digests in ipairs({ traces, scores, held }) do
-    load_waiting(s, digests)
-    recall(s, digests, 0)
-  end
+  for _, digests in ipairs({ traces, scores, held }) do load_waiting(s, digests) end
   expire(s, traces)
   expire(s, scores)
   if scores_at then end_holds(s, scores_at) end
   seal_old(s, now)
 
-  write_state(s)
+  local strange = write_state(s)
+  if strange then return strange end
   bulk('ZREM', s.tag .. ':exp:trace', traces, 1) -- again: an entry without its half would come back for ever
   bulk('ZREM', s.tag .. ':exp:score', scores, 1)
-  forget_days(s, progress_of(positions, at_end, nil, now))
+  bulk('HSET', s.tag .. ':ended', ends, 2)
+  forget_days(s, all and progress_of(positions))
   return { #traces == MANY or #scores == MANY, s.sealed }
 end
 
--- ARGV: tag, rules. A rest of rejected runs alone stays open: nothing could be learnt from it yet.
+-- ARGV: tag, rules, MessagePack list of tracks. A rest of rejected runs alone stays open: nothing could be learnt from it
+-- yet; but not in these tracks, where another shard has something to learn from.
 local function seal_rest(_, argv)
   local s, refusal = open_state(argv[1], argv[2])
   if not s then return refusal end
-  local names, newest = {}, 0
+  local names, newest, too = {}, 0, {}
+  for _, name in ipairs(unpack_msg(argv[3])) do too[name] = true end
   for name in pairs(s.tracks) do names[#names + 1] = name end
   table.sort(names, smaller)
   for _, value in pairs(pairs_of(call('HGETALL', s.tag .. ':pos'))) do newest = math.max(newest, parse_position(value)[2]) end
   for _, name in ipairs(names) do
     local t = s.tracks[name]
-    if t[ACCEPTED] > 0 or t[REVISIONS] > 0 then seal(s, name, 'idle', newest) end
+    if t[ACCEPTED] > 0 or t[REVISIONS] > 0 or (too[name] and t[ROWS] > 0) then seal(s, name, 'idle', newest) end
   end
-  write_state(s)
-  return s.sealed
+  return write_state(s) or s.sealed
 end
-
--- ARGV: tag, batch. 1 when it was sealed and is now released, 0 when it already was, -1 when there is none.
-local function release(_, argv)
-  local batches, released = argv[1] .. ':batches', argv[1] .. ':released'
-  local blob = call('HGET', batches, argv[2])
-  if not blob then return call('HEXISTS', released, argv[2]) - 1 end
-  call('HSET', released, argv[2], blob)
-  call('HDEL', batches, argv[2])
-  return 1
-end
-
--- ARGV: tag, batch. A released batch goes for good once its announcement has left; until then a repeat must be equal.
-local function forget(_, argv)
-  local released = argv[1] .. ':released'
-  local blob = call('HGET', released, argv[2])
-  if not blob then return 1 end
-  local id = text(unpack_msg(blob)[8]) .. '-0'
-  if #call('XRANGE', argv[1] .. ':outbox', id, id) > 0 then return 0 end
-  call('UNLINK', argv[1] .. ':rows:' .. argv[2])
-  call('HDEL', released, argv[2])
-  return 1
-end
-
--- ARGV: tag, rules. Sets the layout of a new buffer, and refuses another one.
-local function hello(_, argv)
-  local s, refusal = open_state(argv[1], argv[2])
-  if not s then return refusal end
-  write_state(s)
-  return LAYOUT
-end
-
-redis.register_function('hello_@VERSION@', hello)
-redis.register_function('apply_@VERSION@', apply)
-redis.register_function('tick_@VERSION@', tick)
-redis.register_function('seal_rest_@VERSION@', seal_rest)
-redis.register_function('release_@VERSION@', release)
-redis.register_function('forget_@VERSION@', forget)

@@ -2,6 +2,7 @@
 
 from l07.backends.store.artifacts import FolderStore
 from l07.backends.store.check import Finding, verify
+from l07.backends.store.lease import FolderLeases
 from l07.backends.store.ledger import FolderLedger
 
-__all__ = ["Finding", "FolderLedger", "FolderStore", "verify"]
+__all__ = ["Finding", "FolderLeases", "FolderLedger", "FolderStore", "verify"]

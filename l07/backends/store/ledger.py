@@ -5,6 +5,7 @@ next one. A file's bytes are the canonical form of its entry: any flipped byte s
 """
 
 import asyncio
+import fcntl
 import hashlib
 import itertools
 import json
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -23,6 +24,7 @@ from l07.ports import Entry
 
 LAYOUT = "1"
 LAYOUT_FILE = "layout"  # without it: 1
+CURSOR_FILE = "announced"  # the number of the last entry that is on the bus; without it: 0
 
 T = TypeVar("T")
 
@@ -46,11 +48,22 @@ class FolderLedger:
         """The same (kind, key) again returns the entry that is there, whatever the body. On disk when it returns."""
         return await self._run(lambda: self._append(kind, key, body, at))
 
+    async def append_after(self, number: int, kind: str, key: str, body: Mapping[str, Any], *, at: str) -> Entry | None:
+        """As `append`, but only while `number` is the last entry; None: others came since."""
+        return await self._run(lambda: self._append(kind, key, body, at, only_after=number))
+
     async def entries(self, *, after: int = 0) -> Sequence[Entry]:
         return await self._run(lambda: self._entries[after:])
 
     async def find(self, kind: str, key: str) -> Entry | None:
         return await self._run(lambda: self._index.get((kind, key)))
+
+    async def announced(self) -> int:
+        """Raises LedgerBroken, where more was announced than there is: the ledger's end was cut off, or is an old copy."""
+        return await self._run(self._announced)
+
+    async def mark_announced(self, number: int) -> None:
+        await self._run(lambda: self._mark(number))
 
     async def _run(self, work: Callable[[], T]) -> T:
         def locked() -> T:
@@ -60,9 +73,17 @@ class FolderLedger:
 
         return await asyncio.to_thread(locked)
 
-    def _append(self, kind: str, key: str, body: Mapping[str, Any], at: str) -> Entry:
+    @overload
+    def _append(self, kind: str, key: str, body: Mapping[str, Any], at: str) -> Entry: ...
+    @overload
+    def _append(self, kind: str, key: str, body: Mapping[str, Any], at: str, *, only_after: int) -> Entry | None: ...
+    def _append(
+        self, kind: str, key: str, body: Mapping[str, Any], at: str, *, only_after: int | None = None
+    ) -> Entry | None:
         while (found := self._index.get((kind, key))) is None:
             number = len(self._entries) + 1
+            if only_after is not None and only_after + 1 != number:
+                return None
             draft = Entry(self.name, number, kind, key, at, json.loads(_canonical(body)), self._last_hash(), "")
             if self._create(number, encode(replace(draft, hash=hash_of(draft)))):
                 sync(self._folder)
@@ -73,8 +94,8 @@ class FolderLedger:
         """False if the number is taken. A link, not a rename: a link fails where the name is there."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if number == 1:
-            (self._folder / LAYOUT_FILE).write_text(f"{LAYOUT}\n", "utf-8")
-        draft = self._folder / f".{os.getpid()}-{id(self)}-{next(self._drafts)}.tmp"
+            self._replace(LAYOUT_FILE, f"{LAYOUT}\n")
+        draft = self._draft()
         try:
             write_synced(draft, raw)
             os.link(draft, self._folder / file_name(number))
@@ -83,6 +104,37 @@ class FolderLedger:
         finally:
             draft.unlink(missing_ok=True)
         return True
+
+    def _announced(self) -> int:
+        number = self._cursor()
+        if number > len(self._entries):
+            self._catch_up()  # another process appends and announces beside us
+        if number > len(self._entries):
+            raise self._broken(number, "was announced and is gone")
+        return number
+
+    def _cursor(self) -> int:
+        try:
+            text = (self._folder / CURSOR_FILE).read_text("ascii")
+        except FileNotFoundError:
+            return 0
+        return int(text) if text.strip().isdecimal() else 0  # torn by a power cut: announcing again does no harm
+
+    def _mark(self, number: int) -> None:
+        """The lock file keeps a late announcer from putting its smaller number over a larger one."""
+        with (self._folder / f".{CURSOR_FILE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if number > self._cursor():
+                self._replace(CURSOR_FILE, f"{number}\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        """Whole or not at all: others read it at any moment."""
+        draft = self._draft()
+        write_synced(draft, text.encode())
+        draft.replace(self._folder / name)
+
+    def _draft(self) -> Path:
+        return self._folder / f".{os.getpid()}-{id(self)}-{next(self._drafts)}.tmp"
 
     def _catch_up(self) -> None:
         if not self._opened:

@@ -1,15 +1,19 @@
 """A sealed batch -> dataset.created, or batch.pending. Light: the work is done by the Curator, in its own process."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from l07.domain.quality import CurateRules
 from l07.errors import DatasetConflict
+from l07.events import outbound
 from l07.ports import ArtifactStore, CurateRequest, Curator, Entry, ExampleBuffer, Ledger, SealedBatch
 from l07.settings import Settings, Track
+
+log = logging.getLogger("l07.curate")
 
 CREATED = "dataset.created"
 PENDING = "batch.pending"
@@ -47,17 +51,20 @@ async def curate_batch(
     buffer lets the batches go. A folder that an interrupted run left without an entry is taken as it is, if it is of
     the same batches.
 
+    A buffer that was rolled back behind what it had announced gives a batch's number to other runs. So a batch is known
+    by its announcement's id, which is of its content: what the buffer holds under that number now, if it is another
+    batch, has its own announcement, and the runs of the old one come again in others.
+
     Raises CuratorDied (Transient), DatasetChanged, DatasetUnreadable, GoldenUnreadable, DatasetConflict (Fatal)."""
-    track, batch_id = cause.data.track, cause.data.batch_id
-    state = Standing.of(await ledger.entries(), track)
-    done = state.version_with(batch_id)
-    if done is None and batch_id not in state.pending:
+    waiting = Waiting(cause.data.batch_id, cause.id)
+    state = Standing.of(await ledger.entries(), cause.data.track)
+    done = state.version_with(waiting)
+    if done is None and waiting not in state.pending:
         done = await _curate(
             cause, state, buffer=buffer, ledger=ledger, store=store, curator=curator, settings=settings
         )
     if done is not None:
-        for finished in done.body["batches"]:
-            await buffer.release(finished)
+        await _release(done, buffer)
 
 
 async def _curate(
@@ -71,13 +78,42 @@ async def _curate(
     settings: Settings,
 ) -> Entry | None:
     track, batch_id = cause.data.track, cause.data.batch_id
-    batches = [await buffer.read(ident) for ident in (*state.pending, batch_id)]
+    batch = await buffer.read(batch_id)
+    if identity(batch) != cause.id:
+        log.warning("batch_rolled_back", extra={"batch": batch_id, "id": cause.id})
+        return None
+    batches = [*await _held(state.pending, buffer), batch]
     made = await next_version(cause, batches, state, ledger=ledger, store=store, curator=curator, settings=settings)
     if isinstance(made, Entry):
         return made
     body = {"track": track, "batch_id": batch_id, "cause": cause.id, **made}
-    await ledger.append(PENDING, batch_id, body, at=_time(batches[-1].seal.sealed_at_ms))
+    taken = await ledger.find(PENDING, batch_id)
+    key = batch_id if taken is None or taken.body["cause"] == cause.id else f"{batch_id}/{cause.id}"
+    await ledger.append(PENDING, key, body, at=_time(batches[-1].seal.sealed_at_ms))
     return None
+
+
+def identity(batch: SealedBatch) -> str:
+    """The id of the batch's announcement."""
+    return outbound.from_seal(batch.seal, [row.key for row in batch.rows]).id
+
+
+async def _held(announced: "Sequence[Waiting]", buffer: ExampleBuffer) -> list[SealedBatch]:
+    """Those that the buffer still holds; the others were released, or the buffer was rolled back behind them."""
+    there = set((await buffer.status()).batches) if announced else set()
+    found: list[SealedBatch] = []
+    for waiting in announced:
+        if waiting.batch_id in there:
+            batch = await buffer.read(waiting.batch_id)
+            if waiting.cause in ("", identity(batch)):
+                found.append(batch)
+    return found
+
+
+async def _release(done: Entry, buffer: ExampleBuffer) -> None:
+    announced = done.body.get("announced", {})
+    for batch in await _held([Waiting(name, announced.get(name, "")) for name in done.body["batches"]], buffer):
+        await buffer.release(batch.seal.batch_id)
 
 
 async def next_version(
@@ -105,7 +141,8 @@ async def next_version(
     if list(manifest["batches"]) != ids:
         raise DatasetConflict(f"{uri} was built from {manifest['batches']}, not from {ids}; move it away", uri=uri)
     at = _time(batches[-1].seal.sealed_at_ms)
-    return await ledger.append(CREATED, f"{track}:{curated.version}", _body(cause, manifest, uri), at=at)
+    body = _body(cause, manifest, uri) | {"announced": {batch.seal.batch_id: identity(batch) for batch in batches}}
+    return await ledger.append(CREATED, f"{track}:{curated.version}", body, at=at)
 
 
 def _request(
@@ -165,13 +202,20 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class Waiting(NamedTuple):
+    """A batch as it was announced; the cause "" stands for any of that number."""
+
+    batch_id: str
+    cause: str = ""  # the announcement's id
+
+
 class Standing:
     """Where a track stands: a fold over the ledger."""
 
     def __init__(self) -> None:
         self.newest: Entry | None = None
-        self.pending: list[str] = []  # batches that wait, in the order of their entries
-        self._version_of: dict[str, Entry] = {}
+        self.pending: list[Waiting] = []  # batches that wait, in the order of their entries
+        self._version_of: dict[Waiting, Entry] = {}
 
     @classmethod
     def of(cls, entries: Sequence[Entry], track: str) -> "Standing":
@@ -179,12 +223,15 @@ class Standing:
         for entry in entries:
             if entry.kind == CREATED and entry.body["data"]["dataset"] == track:
                 state.newest = entry
-                state._version_of |= dict.fromkeys(entry.body.get("batches", ()), entry)
+                announced = entry.body.get("announced", {})
+                for batch_id in entry.body.get("batches", ()):
+                    names = {Waiting(batch_id), Waiting(batch_id, announced.get(batch_id, ""))}
+                    state._version_of |= dict.fromkeys(names, entry)
                 state.pending = [batch for batch in state.pending if batch not in state._version_of]
             elif entry.kind == PENDING and entry.body["track"] == track:
-                state.pending.append(entry.body["batch_id"])
+                state.pending.append(Waiting(entry.body["batch_id"], entry.body["cause"]))
         return state
 
-    def version_with(self, batch_id: str) -> Entry | None:
+    def version_with(self, batch: Waiting) -> Entry | None:
         """The entry of the version that took the batch in."""
-        return self._version_of.get(batch_id)
+        return self._version_of.get(batch)

@@ -23,3 +23,14 @@ def test_an_older_demos_folder_is_emptied(tmp_path: Path) -> None:
     (folder / "bus.db").write_text("old")
     clear(folder)
     assert list(folder.iterdir()) == []
+
+
+def test_the_world_s_events_alone_can_be_sent_elsewhere(l07, tmp_path: Path) -> None:
+    said = l07("demo", "--events", "-", "--tasks", 9)
+    assert said.status == 0
+    (tmp_path / "e.jsonl").write_text(said.out)
+    assert l07("demo", "--events", tmp_path / "f.jsonl", "--tasks", 9).status == 0
+    assert (tmp_path / "f.jsonl").read_text() == said.out  # the same seed, the same world
+    sent = l07("send", tmp_path / "e.jsonl", "--data-dir", "d").out
+    assert f"sent {len(said.out.splitlines())} events" in sent
+    assert l07("demo", "--events", "/proc/nowhere", "--tasks", 9).err.startswith("E7402")

@@ -12,7 +12,7 @@ from l07.cli.parser import build_parser
 from l07.settings import Settings, leaves
 
 DOCS = Path(__file__).parents[3] / "docs"
-COMMON = {"-h", "--help", "--data-dir", "--config", "--json"}
+COMMON = {"-h", "--help", "--data-dir", "--config", "--bus", "--buffer", "--json"}
 
 
 def commands(

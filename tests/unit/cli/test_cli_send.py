@@ -172,14 +172,14 @@ def test_a_file_can_be_sent_from_python_too(tmp_path) -> None:
 
 
 def test_another_bus_can_be_named(l07, tmp_path) -> None:
-    said = l07("send", a_file(tmp_path, an_event()), "--data-dir", "d", "--url", f"sqlite:///{tmp_path}/other.db")
+    said = l07("send", a_file(tmp_path, an_event()), "--data-dir", "d", "--bus", f"sqlite:///{tmp_path}/other.db")
     assert said.status == 0
     assert (tmp_path / "other.db").exists()
     assert not Path("d").exists()
 
 
 def test_a_bus_of_another_brand_is_refused(l07, tmp_path) -> None:
-    said = l07("send", a_file(tmp_path, an_event()), "--url", "kafka://broker:9092")
+    said = l07("send", a_file(tmp_path, an_event()), "--bus", "kafka://broker:9092")
     assert said.status == 1
     assert said.err.startswith("E7501: bus.url = 'kafka://broker:9092'")
 

@@ -12,6 +12,7 @@ NAMES = inbound.TypeNames(
     trace=("execution.completed", "execution.trace_generated"),
     plan=("planning.completed", "planning.decision_recorded"),
     score=("evaluation.completed", "evaluation.quality_score_computed"),
+    review=("review.recorded",),
 )
 STEPS = {
     "task_description": "How many cars?",
@@ -33,6 +34,10 @@ def a_trace(**data: Any) -> dict[str, Any]:
     return an_event("execution.completed", {"execution_id": "e1", "outcome": "success", "trace": STEPS, **data})
 
 
+def a_review(**data: Any) -> dict[str, Any]:
+    return an_event("review.recorded", {"execution_id": "e1", "verdict": "accept", "reviewer": "mia", **data})
+
+
 def tight(event: Any) -> bytes:
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -42,5 +47,5 @@ def a_record(event: Any, *, headers: Any = STRUCTURED, timestamp_ms: int = NOW_M
     return Record("execution.traces", 0, 0, timestamp_ms, None, value, headers)
 
 
-def decoded(event: Any, **record: Any) -> inbound.Trace | inbound.Score | inbound.Other:
+def decoded(event: Any, **record: Any) -> inbound.Event:
     return inbound.decode(a_record(event, **record), limits=inbound.Limits(), names=NAMES)

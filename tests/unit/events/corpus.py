@@ -13,6 +13,7 @@ NAMES = inbound.TypeNames(
     trace=("execution.completed", "execution.trace_generated"),
     plan=("planning.completed", "planning.decision_recorded"),
     score=("evaluation.completed", "evaluation.quality_score_computed"),
+    review=("review.recorded",),
 )
 LIMITS = inbound.Limits()
 

@@ -77,6 +77,8 @@ def test_what_is_about_one_track_has_one_key_and_all_else_its_subject() -> None:
         "default"
     }
     assert {keys[kind] for kind in ("model.registered", "model.validated", "model.stage_changed")} == {"m"}
+    assert {keys[kind] for kind in ("model.rolled_back", "model.tainted")} == {"m"}
+    assert {keys[kind] for kind in ("dataset.revoked", "pattern.found", "strategy.recommended")} == {"default"}
     assert keys["training.progress"] == "jobs/job"
 
 
@@ -92,10 +94,22 @@ def test_fits_its_schema_and_damage_does_not(kind: str) -> None:
     assert not checker.is_valid({**document, "data": {**document["data"], first: {"a": 1.5}}})
 
 
-@EVERY
-def test_the_schema_that_ships_is_current(kind: str) -> None:
-    """After a change: python -m l07.events.schema"""
-    assert schema.shipped(kind) == schema.text(kind)
+def an_alert(code: str = "E7480", *, cause: str = "execution.traces:3/17", at: str = AT) -> outbound.LearningAlert:
+    return outbound.alert(code, "error", stopped="execution.traces:3", todo="look", at=at, cause=cause)
+
+
+def test_an_alert_is_one_by_its_code_and_cause_whenever_it_is_said() -> None:
+    first, again, later = an_alert(), an_alert(), an_alert(at="2027-01-01T00:00:00Z")
+    assert cloudevents.encode(first) == cloudevents.encode(again)
+    assert first.id == later.id
+    assert len({first.id, an_alert("E7481").id, an_alert(cause="execution.traces:3/18").id}) == 3
+    assert (first.subject, first.partitionkey) == ("alerts/E7480", "alerts/E7480")
+    assert outbound.read_event(a_record(cloudevents.encode(first))) == first
+
+
+def test_an_alert_of_no_severity_stops_before_it_is_sent() -> None:
+    with pytest.raises(EntryUnfit, match="severity"):
+        outbound.alert("E7480", "panic", stopped="x", todo="y", at=AT, cause="z")  # type: ignore[arg-type]
 
 
 def test_the_id_is_a_function_of_the_cause() -> None:
@@ -107,7 +121,8 @@ def test_the_id_is_a_function_of_the_cause() -> None:
     first, later, *others = [event.id for each in ids if (event := outbound.from_entry(each))]
     assert first == later
     assert len({first, *others}) == 4
-    assert outbound.from_seal(SEAL, ["x"]).id == outbound.from_seal(SEAL, ["y"]).id
+    assert outbound.from_seal(SEAL, ["x"]).id == outbound.from_seal(SEAL, ["x"]).id
+    assert outbound.from_seal(SEAL, ["x"]).id != outbound.from_seal(SEAL, ["y"]).id  # after a rollback: another batch
     assert (
         outbound.progress("j", 1, 0, DATA["training.progress"], at=AT).id
         != outbound.progress("j", 1, 1, DATA["training.progress"], at=AT).id

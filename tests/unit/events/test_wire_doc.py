@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from l07.events import dialects, inbound, outbound, outdata
+from l07.events import deadletter, dialects, inbound, outbound, outdata
 from l07.events.dialects import chat, plans, steps, task_definition
 from l07.settings import Types
 from tests.unit.events.corpus import cases
@@ -16,6 +16,7 @@ ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE
 
 IN = {
     "`data` of a score": inbound.ScoreData,
+    "`data` of a review": inbound.ReviewData,
     "`data` of a trace or a plan": dialects.RunData,
     "`trace`": steps.StepTrace,
     "`trace.steps[]`": steps.Step,
@@ -39,8 +40,8 @@ def test_fields_that_are_read(name: str) -> None:
 
 def test_types_that_are_read() -> None:
     types = Types()
-    read = {row[1]: tuple(words(row[0])) for row in ROWS if row[1] in ("trace", "plan", "score")}
-    assert read == {"trace": types.trace, "plan": types.plan, "score": types.score}
+    read = {row[1]: tuple(words(row[0])) for row in ROWS if row[1] in ("trace", "plan", "score", "review")}
+    assert read == {"trace": types.trace, "plan": types.plan, "score": types.score, "review": types.review}
 
 
 @pytest.mark.parametrize("kind", sorted(outbound.TYPES))
@@ -54,12 +55,25 @@ def test_events_that_are_emitted(kind: str) -> None:
 
 def test_no_event_is_missing_and_none_too_many() -> None:
     out = PAGE.split("## Out")[1]
-    assert set(re.findall(r"^\| `([a-z_.]+)` \|", out, re.MULTILINE)) == set(outbound.TYPES)
+    assert set(re.findall(r"^\| `([a-z_.]+)` \|", out, re.MULTILINE)) == {*outbound.TYPES, *deadletter.TYPES}
 
 
 def test_the_stage_of_a_validation() -> None:
     line = next(line for line in PAGE.splitlines() if line.startswith("A stage of"))
     assert words(line)[1:] == [field.encode_name for field in msgspec.structs.fields(outdata.StageData)]
+
+
+@pytest.mark.parametrize("kind", sorted(deadletter.TYPES))
+def test_dead_letters(kind: str) -> None:
+    row = next(row for row in ROWS if row[0] == f"`{kind}`")
+    source, struct = deadletter.TYPES[kind]
+    assert words(row[1]) == [source]
+    assert words(row[2]) == list(struct.__struct_fields__)
+
+
+def test_the_evidence_of_a_rollback() -> None:
+    line = next(line for line in PAGE.splitlines() if line.startswith("The evidence of"))
+    assert words(line)[1:] == [field.encode_name for field in msgspec.structs.fields(outdata.EvidenceData)]
 
 
 def test_every_reason_stands_there_and_has_a_case() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from l07.backends.worker import InlineCurator
-from l07.errors import DatasetChanged, DatasetConflict, GoldenUnreadable
+from l07.errors import DatasetChanged, DatasetConflict, GoldenUnreadable, NoSuchBatch
 from l07.events import outbound
-from l07.pipeline.curate import curate_batch
+from l07.pipeline.curate import curate_batch, identity
 from l07.ports import Entry, SealedBatch
 from l07.settings import Settings, load_settings
 from tests.curation import a_batch, a_row, a_task_each
@@ -25,7 +25,12 @@ class Buffer:
     batches: dict[str, SealedBatch] = field(default_factory=dict)
 
     async def read(self, batch_id: str) -> SealedBatch:
+        if batch_id not in self.batches:
+            raise NoSuchBatch(f"no sealed batch {batch_id}", batch=batch_id)
         return self.batches[batch_id]
+
+    async def status(self) -> "Buffer":
+        return self
 
     async def release(self, batch_id: str) -> None:
         self.batches.pop(batch_id, None)
@@ -53,7 +58,7 @@ class World:
 
     def seal(self, batch: SealedBatch) -> Cause:
         self.buffer.batches[batch.seal.batch_id] = batch
-        return Cause(f"event-{batch.seal.batch_id}", Data(batch.seal.track, batch.seal.batch_id))
+        return Cause(identity(batch), Data(batch.seal.track, batch.seal.batch_id))
 
     async def curate(self, cause: Cause, **instead: Any) -> None:
         ports: dict[str, Any] = {
@@ -138,6 +143,44 @@ async def test_tracks_do_not_see_each_other(world: World) -> None:
     await world.curate(world.seal(a_batch(a_task_each(20))))
     await world.curate(world.seal(a_batch(a_task_each(20), track="other")))
     assert [line.key for line in world.ledger.lines] == ["default:1.0.0", "other:1.0.0"]
+
+
+async def test_after_a_rollback_the_same_number_is_another_batch_and_loses_no_run(world: World) -> None:
+    """The buffer was flushed, and sealed again what it had announced, cut in another way: `a` runs and `b` runs changed places."""
+    rows = a_task_each(30)
+    a, b = rows[:15], rows[15:]
+    first = world.seal(a_batch(a))
+    await world.curate(first)
+    again = world.seal(a_batch(b))
+    assert again.id != first.id
+
+    await world.curate(first)  # repeated by the relay: it must not let go what it does not know
+    assert set(world.buffer.batches) == {"default-1"}
+    await world.curate(again)
+    await world.curate(world.seal(a_batch(a, number=2)))
+
+    assert sum(world.ledger.lines[1].body["data"]["splits"].values()) == 30
+    assert world.ledger.kinds() == ["dataset.created", "dataset.created", "batch.pending"]  # `a` again adds nothing
+
+
+async def test_an_announcement_that_the_buffer_was_rolled_back_behind_changes_nothing(world: World) -> None:
+    gone = world.seal(a_batch(a_task_each(20, prefix="a")))
+    kept = world.seal(a_batch(a_task_each(20, prefix="b")))
+    await world.curate(gone)
+    assert world.ledger.lines == []
+    await world.curate(kept)
+    assert world.last.body["causationid"] == kept.id
+
+
+async def test_a_batch_that_waited_and_was_rolled_back_holds_up_no_other(world: World) -> None:
+    rows = a_task_each(30)
+    await world.curate(world.seal(a_batch(rows[:9])))
+    del world.buffer.batches["default-1"]
+    await world.curate(world.seal(a_batch(rows[10:], number=2)))
+    assert (world.last.kind, world.last.body["batches"]) == ("dataset.created", ["default-2"])
+
+    await world.curate(world.seal(a_batch(rows[:10])))
+    assert sum(world.last.body["data"]["splits"].values()) == 30
 
 
 class Killed(BaseException):

@@ -137,3 +137,18 @@ def test_another_record_at_the_last_offset_is_noticed() -> None:
     assert check_resume(TRACES, record, record_digest(record))
     assert not check_resume(TRACES, record._replace(value=b"{}"), record_digest(record))
     assert check_resume(TRACES, None, b"\0" * 16)  # compaction or retention took it: nothing to compare
+
+
+def test_a_review_is_checked_and_counted_and_changes_nothing_yet() -> None:
+    def a_review(verdict: str) -> dict[str, Any]:
+        return an_event("review.recorded", {"execution_id": "x-1", "verdict": verdict, "reviewer": "mia"})
+
+    batch = ingest([a_slice(TRACES, a_review("reject"), a_review("maybe"))], rules=rules())
+    assert batch.items[0] == Ignored(0, 0, "review")
+    assert json.loads(batch.items[1].message.value)["data"]["code"] == "E7023"  # type: ignore[union-attr]
+
+
+def test_which_types_are_reviews_is_a_setting() -> None:
+    event = an_event("desk.judged", {"execution_id": "x-1", "verdict": "accept", "reviewer": "mia"})
+    item = only(ingest([a_slice(TRACES, event)], rules=rules(types__review=["desk.judged"])))
+    assert item == Ignored(0, 0, "review")

@@ -1,0 +1,15 @@
+"""`python -m consumers.curate`: batch.sealed -> a version of the track's dataset, and dataset.created."""
+
+import sys
+
+from l07.service.controlling import run_control
+from l07.service.entry import Running, run_consumer
+
+
+async def main(running: Running) -> None:
+    """Until SIGTERM or SIGINT; settings by file and L07_ variables."""
+    await run_control(running, "curate")
+
+
+if __name__ == "__main__":
+    sys.exit(run_consumer("curate", main))

@@ -1,0 +1,15 @@
+"""`python -m consumers.validate`: model.registered -> the five stages, and model.validated."""
+
+import sys
+
+from l07.service.controlling import run_control
+from l07.service.entry import Running, run_consumer
+
+
+async def main(running: Running) -> None:
+    """Until SIGTERM or SIGINT; settings by file and L07_ variables."""
+    await run_control(running, "validate")
+
+
+if __name__ == "__main__":
+    sys.exit(run_consumer("validate", main))

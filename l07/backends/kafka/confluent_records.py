@@ -1,0 +1,114 @@
+"""What one call of confluent-kafka's consumer brought: records by partition, ends of partitions, and what stops one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import methodcaller
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError
+
+from l07.events.record import Record, TopicPartition
+
+MAX_SLICE_BYTES = 16_000_000  # of one answer: a slice of the largest events must not exhaust the memory
+_new = tuple.__new__
+# Never `message.headers()`: with a header whose name is not UTF-8 the client gives a broken list and forgets to say so.
+# Called this way Python notices (SystemError); called directly, in a loop that it has made fast, it walks into the list and
+# the process ends. Once is the limit too: the second time the same list comes without an error.
+_asked_headers = methodcaller("headers")
+_Headers = tuple[tuple[bytes, bytes | None], ...]
+_headers_seen: dict[tuple[tuple[str, bytes | None], ...], _Headers] = {}
+
+END: int = KafkaError._PARTITION_EOF
+GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._NO_OFFSET})
+# a batch that librdkafka does not read: checksum, codec, size or form; it would be fetched again and again
+UNREADABLE = frozenset(
+    {
+        KafkaError._BAD_MSG,
+        KafkaError._BAD_COMPRESSION,
+        KafkaError._NOT_IMPLEMENTED,
+        KafkaError._UNDERFLOW,
+        KafkaError.INVALID_MSG,
+        KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
+    }
+)
+
+
+@dataclass(slots=True)
+class Run:
+    """Records of one partition, in order. `end`: a position that is known to lie behind them; -1: none is.
+
+    `stop`: why no more of it was looked at: `gone`, the log at `gone_at`; `unreadable`, what comes next."""
+
+    tp: TopicPartition
+    records: list[Record] = field(default_factory=list)
+    end: int = -1
+    stop: str = ""
+    gone_at: int = -1
+
+    def since(self, offset: int) -> list[Record]:
+        return [record for record in self.records if record.offset >= offset]
+
+    def next(self, position: int) -> int:
+        """Where the partition stands behind this, when it stood at `position`."""
+        return max(self.end, position, self.records[-1].offset + 1 if self.records else 0)
+
+
+class Cut(NamedTuple):
+    runs: Sequence[Run]
+    errors: Sequence[KafkaError]  # of no position
+    rest: Sequence[Any]  # messages beyond the room
+    size: int  # bytes of the values
+
+
+def cut(messages: Sequence[Any], room: int = MAX_SLICE_BYTES) -> Cut:
+    """At least one message is looked at, and then as many until `room` bytes are full."""
+    runs: dict[tuple[str, int], Run] = {}
+    errors: list[KafkaError] = []
+    run = Run(TopicPartition("", -1))
+    size = 0
+    for number, message in enumerate(messages):
+        topic, partition, error = message.topic(), message.partition(), message.error()
+        if (topic, partition) != run.tp:
+            run = runs.setdefault((topic, partition), Run(TopicPartition(topic, partition)))
+        if run.stop:
+            continue
+        if error is not None:
+            _note(run, error, message, errors)
+            continue
+        value = message.value()
+        try:
+            headers = _headers(_asked_headers(message))
+        except SystemError:  # a header whose name is not UTF-8
+            run.stop = "unreadable"
+            continue
+        offset = message.offset()
+        run.records.append(_new(Record, (*run.tp, offset, message.timestamp()[1], message.key(), value, headers, "")))
+        size += len(value) if value is not None else 0
+        if size >= room:
+            return Cut(list(runs.values()), errors, messages[number + 1 :], size)
+    return Cut(list(runs.values()), errors, (), size)
+
+
+def _note(run: Run, error: KafkaError, message: Any, errors: list[KafkaError]) -> None:
+    code = error.code()
+    if code == END:
+        run.end = message.offset()
+    elif code in GONE:
+        run.stop, run.gone_at = "gone", message.offset()
+    elif code in UNREADABLE and run.tp.partition >= 0:
+        run.stop = "unreadable"
+    else:
+        errors.append(error)
+
+
+def _headers(found: Sequence[tuple[str, bytes | None]] | None) -> _Headers:
+    """The client has made text of the names; nearly every record has the same few."""
+    if not found:
+        return ()
+    key = tuple(found)
+    known = _headers_seen.get(key)
+    if known is None:
+        known = tuple((name.encode(), value) for name, value in key)
+        if len(_headers_seen) < 1024 and sum(len(value or b"") for _, value in key) <= 1024:  # they come from outside
+            _headers_seen[key] = known
+    return known

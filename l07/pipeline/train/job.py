@@ -1,0 +1,219 @@
+"""One job from its claim to its end: the base, the attempts, the result, the model."""
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l07.domain.base import effective_config, setting
+from l07.domain.job import job_id
+from l07.errors import AttemptsUsedUp, ChildError, Fatal
+from l07.pipeline import attempts, release
+from l07.pipeline.bases import LIBRARIES, Base, library_version, prepare_base
+from l07.pipeline.train.due import Queued, check, preempted, record
+from l07.ports import ArtifactStore, Entry, Ledger, Progress, Trainer
+from l07.settings import Settings
+
+log = logging.getLogger("l07.train")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What working the queue needs: the ports, the settings, the clock."""
+
+    jobs: Ledger
+    registry: Ledger
+    store: ArtifactStore
+    bases: ArtifactStore  # where tiny bases are kept; may be shared between data folders
+    trainer: Trainer
+    settings: Settings
+    now: Callable[[], str]  # RFC 3339
+    publish_progress: Callable[[str, int, int, Mapping[str, Any]], Awaitable[None]]  # job id, attempt, number, progress
+    key_file: Path
+    tell: Callable[[Mapping[str, Any]], None] = lambda line: None  # progress for a person; no prompts
+
+    async def record(
+        self, job: Queued, kind: str, key: str, body: Mapping[str, Any], *, at: str | None = None
+    ) -> Entry:
+        return await record(job, kind, key, body, jobs=self.jobs, at=at or self.now())
+
+
+async def work(job: Queued, desk: Desk) -> None:
+    """Train `job` to its end: a registered model, or training.failed. Cut off anywhere, the next call goes on; a finished child is not run again.
+
+    Nothing is written about a job that is no longer ours, and one result is all that a job has, whoever worked on it.
+
+    Raises:
+        BaseMissing: E7710. JobTaken: E7707, another trainer has it, or it was cancelled.
+        ChildError: only where it is Fatal (no extra, no disk); the job waits then. Any other becomes training.failed."""
+    base = await _base(job, desk)
+    if base is None:
+        return
+    spec = _spec(job, base, desk)
+    folder = desk.store.path(f"jobs/{spec['job_id']}")
+    result = attempts.finished(folder) or await _attempts(job, spec, base, folder, desk)
+    if result is not None:
+        await _completed(job, spec, base, folder, result, desk)
+
+
+async def _base(job: Queued, desk: Desk) -> Base | None:
+    """The job's base; None: it could not be made, and the job has failed."""
+    settings, attempt = desk.settings, 0
+    while True:
+        attempt += 1
+        try:
+            return await prepare_base(
+                settings.tracks[job.track].base_model,
+                aliases=settings.models.aliases,
+                store=desk.bases,
+                trainer=desk.trainer,
+                timeout_s=settings.training.timeout_s,
+            )
+        except ChildError as err:
+            if isinstance(err, Fatal):  # nothing is wrong with the job: it waits until the machine is mended
+                raise
+            if not err.again or attempt >= settings.training.attempts:
+                await _failed(job, "base", err, desk, attempts=attempt)
+                return None
+
+
+async def _attempts(
+    job: Queued, spec: Mapping[str, Any], base: Base, folder: Path, desk: Desk
+) -> Mapping[str, Any] | None:
+    ident, most = str(spec["job_id"]), desk.settings.training.attempts
+    if job.attempts >= most:  # each was cut off by the end of its trainer, which a child that eats all memory may cause
+        text = f"{job.attempts} attempts were begun and none ended: their trainers were killed"
+        await _failed(job, ident, AttemptsUsedUp(text), desk, attempts=job.attempts)
+        return None
+    attempt = job.attempts
+    while True:
+        attempt += 1
+        own = await _begin(job, spec, base, folder, attempt, desk)
+        try:
+            await desk.trainer.run(
+                own, timeout_s=desk.settings.training.timeout_s, on_progress=_progress(ident, attempt, desk)
+            )
+            await check(job, jobs=desk.jobs)
+            return attempts.settle(folder, own)
+        except ChildError as err:
+            if isinstance(err, Fatal):  # nothing is wrong with the job: it waits until the machine is mended
+                await preempted(job, jobs=desk.jobs, at=desk.now())
+                raise
+            if not err.again or attempt >= most:
+                await _failed(job, ident, err, desk, attempts=attempt)
+                return None
+            log.warning("training_again", extra={"job_id": ident, "attempt": attempt + 1, "code": err.code})
+
+
+def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
+    training = desk.settings.training
+    names = {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "lora"}
+    asked = training.model_dump(include=names)
+    config, origins = effective_config(asked, base.recommended)
+    versions = {name: library_version(name) for name in LIBRARIES}
+    threads = training.threads or os.cpu_count() or 1
+    ident = job_id(
+        dataset_digest=job.digest,
+        config=config,
+        base_digest=base.digest,
+        seed=desk.settings.seed,
+        threads=threads,
+        versions=versions,
+        method=desk.settings.tracks[job.track].method,
+        canaries=training.canaries,
+    )
+    return {
+        "kind": "train", "job_id": ident, "seed": desk.settings.seed, "threads": threads, "base": str(base.folder), "base_digest": base.digest,
+        "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": desk.settings.tracks[job.track].method,
+        "config": config, "origins": origins, "canaries": {"n": training.canaries, "seed": desk.settings.seed},
+    }  # fmt: skip
+
+
+async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path, attempt: int, desk: Desk) -> Path:
+    """The folder in which the child will work; the ledger says that the attempt began."""
+    own, at = attempts.begin(folder, {**spec, "attempt": attempt}), desk.now()
+    settings = {name: f"{setting(spec['config'], name)} ({origin})" for name, origin in spec["origins"].items()}
+    desk.tell({"phase": "train", "job_id": spec["job_id"], "attempt": attempt, "settings": settings})
+    queued = {"track": job.track, "queued": job.key, "job_id": spec["job_id"]}
+    await desk.record(job, "job.attempt", f"{job.key}/{spec['job_id']}/{attempt}/{at}", queued, at=at)
+    data = {
+        "job_id": spec["job_id"], "track": job.track, "method": spec["method"], "base_model": base.resolved.name, "base_digest": base.digest,
+        "asked_base_model": base.resolved.asked, "dataset_version": job.version, "dataset_digest": job.digest,
+        "config": spec["config"], "origins": spec["origins"], "attempt": attempt,
+    }  # fmt: skip
+    body = {
+        "subject": f"jobs/{spec['job_id']}",
+        "causationid": job.cause,
+        "correlationid": job.correlationid,
+        "data": data,
+        "queued": job.key,
+    }
+    await desk.record(job, "training.started", f"{spec['job_id']}/{attempt}", body, at=at)
+    return own
+
+
+def _progress(job: str, attempt: int, desk: Desk) -> Progress:
+    numbers = iter(range(1_000_000_000))
+
+    async def report(line: Mapping[str, Any]) -> None:
+        await desk.publish_progress(job, attempt, next(numbers), line)
+
+    return report
+
+
+async def _completed(
+    job: Queued, spec: Mapping[str, Any], base: Base, folder: Path, result: Mapping[str, Any], desk: Desk
+) -> None:
+    at = desk.now()
+    data = {
+        "job_id": spec["job_id"], "track": job.track, "dataset_version": job.version, "train_rows": result["rows"]["used"],
+        "rows": result["rows"], "losses": result["losses"], "eval_losses": result["eval_losses"], "train_loss": result["train_loss"],
+        "steps": result["steps"], "tokens": result["tokens"], "seconds": result["seconds"], "peak_rss_bytes": result.get("peak_rss_bytes"),
+        "digest": result["digest"],
+    }  # fmt: skip
+    body = {
+        "subject": f"jobs/{spec['job_id']}",
+        "causationid": job.cause,
+        "correlationid": job.correlationid,
+        "data": data,
+        "queued": job.key,
+    }
+    await desk.record(job, "training.completed", str(spec["job_id"]), body, at=at)
+    lineage = {
+        "job_id": spec["job_id"], "track": job.track, "dataset": job.uri, "dataset_version": job.version, "dataset_digest": job.digest,
+        "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
+        "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
+    }  # fmt: skip
+    await release.register(
+        name=job.track, artifact=attempts.output(folder, result), lineage=lineage, rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
+        causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
+    )  # fmt: skip
+    await _ended(job, str(spec["job_id"]), "COMPLETED", desk)
+
+
+async def _failed(job: Queued, ident: str, err: ChildError, desk: Desk, *, attempts: int) -> None:
+    data = {
+        "job_id": ident,
+        "track": job.track,
+        "dataset_version": job.version,
+        "code": err.code,
+        "message": err.message,
+        "attempts": attempts,
+        "again": False,
+    }
+    body = {
+        "subject": f"jobs/{ident}",
+        "causationid": job.cause,
+        "correlationid": job.correlationid,
+        "data": data,
+        "queued": job.key,
+    }
+    await desk.record(job, "training.failed", f"{ident}/{job.key}", body)
+    await _ended(job, ident, "FAILED", desk)
+
+
+async def _ended(job: Queued, ident: str, state: str, desk: Desk) -> None:
+    body = {"track": job.track, "queued": job.key, "job_id": ident, "state": state}
+    await desk.record(job, "job.ended", job.key, body)

@@ -1,0 +1,35 @@
+"""The fate Transient: wait, and the same again."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from l07.errors import Transient
+from l07.telemetry import BACK_OFFS, METRICS
+
+log = logging.getLogger("l07.runner")
+
+
+async def with_back_off(
+    call: Callable[[], Awaitable[Any]], *, stop: asyncio.Event, first_s: float = 0.2, most_s: float = 30.0
+) -> Any:
+    """Call until it does not fail with Transient; waits twice as long each time. Returns None when stopped."""
+    wait_s = first_s
+    while not stop.is_set():
+        try:
+            return await call()
+        except Transient as err:
+            METRICS.add(BACK_OFFS, 1, err.code)
+            log.warning("backing_off", extra={"code": err.code, "wait_s": wait_s, "why": err.message})
+        await pause(stop, wait_s)
+        wait_s = min(wait_s * 2, most_s)
+    return None
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait, but no longer than until `stop`."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

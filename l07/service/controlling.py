@@ -1,0 +1,274 @@
+"""The control half of the loop: curate, train, validate, release; all in one process (`l07 run`), or one a process
+(`python -m consumers.curate` and so on). Each announces the ledgers that it writes, and what a killed one left there.
+
+A trainer claims a track under a lease and renews it while its child works. A job that was taken over or cancelled ends its
+child and writes nothing more; one that is preempted by SIGTERM goes back into the queue, and the attempt does not count.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from l07.backends import open as backends
+from l07.errors import JobTaken, Transient
+from l07.events import cloudevents, outbound
+from l07.events.record import Message
+from l07.pipeline import announce, train
+from l07.ports import Bus, ExampleBuffer, Lease, Leases, Subscription
+from l07.routes import Ports, routes
+from l07.runner import Handler, Routes, control_step
+from l07.service.entry import Running
+from l07.service.health import Health
+from l07.service.ingesting import Report, now_text, repeat
+from l07.settings import Settings
+
+log = logging.getLogger("l07.control")
+
+GRACE_S = 5.0  # what a handler has left after a stop; a curation takes less, an evaluation is begun again
+LOOK_S = 1.0  # how often a trainer looks whether its job was cancelled or taken over
+TELL_S = 1.0  # what a line of progress may take; one that takes longer is the only one under way
+ANNOUNCE_S = 0.1
+
+
+@dataclass(slots=True)
+class Control:
+    """Some of the control consumers, joined to their groups. Each step does what there is to do, and says how much that was."""
+
+    bus: Bus
+    ports: Ports
+    leases: Leases
+    report: Report
+    health: Health
+    stop: asyncio.Event
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
+    members: dict[str, Subscription] = field(default_factory=dict)
+    tables: dict[str, Routes] = field(default_factory=dict)
+    telling: "asyncio.Task[None] | None" = None  # a line of progress on its way out
+
+    @property
+    def settings(self) -> Settings:
+        return self.ports.settings
+
+    async def announce(self) -> int:
+        topic, prefix = self.settings.topics.events, self.settings.types.prefix
+        return await announce.announce(self.ports.ledgers(self.members), self.bus, topic=topic, prefix=prefix)
+
+    async def handle(self, consumer: str, *, timeout_s: float = 0.0) -> int:
+        return await control_step(
+            self.members[consumer], self.bus, self.tables[consumer], dlq=self.settings.topics.dlq, stop=self.stop,
+            timeout_s=timeout_s,
+        )  # fmt: skip
+
+    def told(self, consumer: str, handler: Handler) -> Handler:
+        """`handler`, reporting what it is about before, and the seconds that it took after."""
+
+        async def telling(event: Any) -> None:
+            begun = time.monotonic()
+            self.report({"phase": consumer, "subject": event.subject})
+            with self.health.handling(type(event).__name__):
+                ended = await self._unless_stopped(handler(event), grace_s=GRACE_S)
+            if ended:
+                self.report({"phase": consumer, "subject": event.subject, "seconds": time.monotonic() - begun})
+
+        return telling
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], *, grace_s: float = 0.0) -> bool:
+        """Whether `work` came to its end. After a stop it has `grace_s` left, then it is cut off: whatever is cut off here
+        may be cut off anywhere, and is done again by the next run."""
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task}, timeout=None if not self.stop.is_set() else grace_s)
+            if task.done():
+                task.result()
+                return True
+            return False
+        finally:
+            await _end(stopped, task)
+
+    # -------------------------------------------------------------- jobs
+
+    async def work(self) -> int:
+        """The oldest due job whose track nobody else works on, to its end. One at a time."""
+        for job in train.queue(await self.ports.jobs.entries()):
+            if await self._work_on(job.track):
+                return 1
+        return 0
+
+    async def _work_on(self, track: str) -> bool:
+        jobs = self.ports.jobs
+        known = train.fence_of(await jobs.entries(), track)
+        lease = await self.leases.claim(f"track-{track}", self.owner, above=known)
+        if lease is None:
+            return False
+        try:
+            job = await train.take(track, fence=lease.fence, owner=self.owner, jobs=jobs, at=now_text())
+            if job is not None:
+                await self._train(job, lease)
+            return job is not None
+        finally:
+            await self.leases.release(lease)
+
+    async def _train(self, job: train.Queued, lease: Lease) -> None:
+        begun = time.monotonic()
+        self.report({"phase": "train", "track": job.track, "version": job.version})
+        try:
+            if await self._unless_stopped(self._while_ours(train.work(job, self._desk()), job, lease)):
+                self.report({"phase": "train", "version": job.version, "seconds": time.monotonic() - begun})
+            else:
+                await train.preempted(job, jobs=self.ports.jobs, at=now_text())
+        except JobTaken as err:
+            log.warning("job_taken", extra={"job": job.key, "fence": job.fence, "why": err.message})
+            self.report({"phase": "train", "version": job.version, "ended": err.message})
+        finally:
+            if self.telling is not None:
+                await _end(self.telling)
+
+    async def _while_ours(self, work: Coroutine[Any, Any, None], job: train.Queued, lease: Lease) -> None:
+        """`work`, ended as soon as the job is no longer ours. Raises JobTaken (E7707)."""
+        task = asyncio.create_task(work)
+        watch = asyncio.create_task(self._watch(job, lease))
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            (task if task.done() else watch).result()
+        finally:
+            await _end(watch, task)
+
+    async def _watch(self, job: train.Queued, lease: Lease) -> None:
+        every_s = self.settings.training.lease_renew_s
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(min(LOOK_S, every_s))
+            await train.check(job, jobs=self.ports.jobs)
+            if time.monotonic() - renewed < every_s:
+                continue
+            if not await self.leases.renew(lease):
+                raise JobTaken(f"the lease of {job.key} went to another trainer: this one was silent", job=job.key)
+            renewed = time.monotonic()
+
+    def _desk(self) -> train.Desk:
+        p = self.ports
+        return train.Desk(
+            p.jobs, p.registry, p.store, p.bases, p.trainer, p.settings, now=now_text, publish_progress=self._progress,
+            key_file=p.key_file, tell=self.report,
+        )  # fmt: skip
+
+    async def _progress(self, job: str, attempt: int, number: int, line: Mapping[str, Any]) -> None:
+        """Best effort: while the bus is away lines are dropped, and the job goes on."""
+        self.report({"phase": "train", "job_id": job, "attempt": attempt, **line})
+        if self.telling is not None and not self.telling.done():
+            return
+        event = outbound.progress(job, attempt, number, line, at=now_text())
+        message = cloudevents.encode(event, topic=self.settings.topics.events, prefix=self.settings.types.prefix)
+        self.telling = asyncio.create_task(self._tell(message))
+        await asyncio.wait({self.telling}, timeout=TELL_S)
+
+    async def _tell(self, message: Message) -> None:
+        with suppress(Transient):
+            await self.bus.publish([message])
+
+    # -------------------------------------------------------------- loops
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Handling, announcing and training, each again and again until stopped."""
+        steps: list[tuple[str, Callable[[], Awaitable[int]], float]] = [
+            ("announce", self.announce, ANNOUNCE_S),
+            *((name, partial(self.handle, name, timeout_s=0.5), 0.0) for name in self.members),
+        ]
+        if "train" in self.members:
+            steps.append(("work", self.work, LOOK_S))
+        turns = [repeat(partial(self._turn, what, step), self.stop, rest_s=rest_s) for what, step, rest_s in steps]
+        return (*turns, repeat(self._measure, self.stop, rest_s=self.settings.health.look_s))
+
+    async def forever(self) -> None:
+        """Until stopped; a loop that fails stops all."""
+        self.health.joined()
+        async with asyncio.TaskGroup() as group:
+            for loop in self.loops():
+                group.create_task(loop)
+
+    async def _turn(self, what: str, step: Callable[[], Awaitable[int]]) -> int:
+        try:
+            done = await step()
+        except Transient as err:
+            self.health.say(what, err.code, err.message)
+            self.health.turned()
+            raise
+        self.health.unsay(what)
+        self.health.turned(moved=done > 0)
+        return done
+
+    async def _measure(self) -> int:
+        lag = 0
+        for sub in self.members.values():
+            ends = await sub.end_offsets()
+            lag += sum(max(0, ends.get(tp, 0) - at) for tp, at in sub.position().items())
+        self.health.lag = lag
+        return 0
+
+
+async def _end(*tasks: "asyncio.Task[Any]") -> None:
+    """None of them runs when this returns."""
+    for task in tasks:
+        if not task.done():
+            task.cancel()
+    await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def joined(
+    settings: Settings, consumers: Sequence[str], *, bus: Bus, buffer: ExampleBuffer | None, report: Report,
+    health: Health, stop: asyncio.Event,
+) -> AsyncIterator[Control]:  # fmt: skip
+    """These consumers on a bus that is open, each a member of its group."""
+    async with AsyncExitStack() as stack:
+        curator = await stack.enter_async_context(backends.open_curator(settings))
+        datasets, jobs, registry = (backends.open_ledger(settings, name) for name in backends.LEDGERS)
+        ports = Ports(
+            settings, buffer, backends.open_store(settings), backends.open_bases(settings), datasets, jobs, registry,
+            trainer=backends.open_trainer(settings), curator=curator, key_file=settings.data_dir / "keys" / "registry.pem",
+        )  # fmt: skip
+        control = Control(bus, ports, backends.open_leases(settings), report, health, stop)
+        for name in consumers:
+            table = routes(name, ports)
+            control.tables[name] = {kind: control.told(name, handler) for kind, handler in table.items()}
+            group = bus.subscribe([settings.topics.events], group=f"{settings.bus.kafka.group}.{name}")
+            control.members[name] = await stack.enter_async_context(group)
+        yield control
+
+
+@asynccontextmanager
+async def opened_control(running: Running, consumer: str) -> AsyncIterator[Control]:
+    """One consumer as a process of its own. Only the curator opens the buffer; an embedded one needs the folder's lock.
+
+    Raises FolderInUse (E7405) where the embedded buffer is another process's: set `buffer.url`."""
+    settings = running.settings
+    async with AsyncExitStack() as stack:
+        buffer = None
+        if consumer == "curate":
+            stack.enter_context(backends.held_folder(settings, purpose="consumers.curate"))
+            buffer = await stack.enter_async_context(backends.open_buffer(settings))
+        bus = await stack.enter_async_context(backends.open_bus(settings))
+        yield await stack.enter_async_context(
+            joined(
+                settings, [consumer], bus=bus, buffer=buffer, report=_logged, health=running.health, stop=running.stop
+            )
+        )
+
+
+async def run_control(running: Running, consumer: str) -> None:
+    """What `python -m consumers.<consumer>` does, until it is stopped."""
+    async with opened_control(running, consumer) as control:
+        await control.forever()
+
+
+def _logged(line: Mapping[str, Any]) -> None:
+    log.info("progress", extra=dict(line))

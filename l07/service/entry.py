@@ -1,0 +1,81 @@
+"""How each of the five consumers starts and ends: settings, logs, signals, health, exit status.
+
+SIGTERM and SIGINT set `stop`: the consumer takes nothing new, finishes what it has in hand, commits, leaves its group, and the
+process ends with status 0. What is not done within `health.grace_s` is cut off, which may happen anywhere: the next run does
+it again. A Fatal or Refused error ends it with status 1 and its code in the last log line.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from l07.errors import L07Error
+from l07.service.health import Health, served
+from l07.service.ingesting import stopping
+from l07.settings import Settings, load_settings
+from l07.telemetry import log_to_stderr
+
+log = logging.getLogger("l07.consumer")
+
+
+@dataclass(slots=True)
+class Running:
+    """What a consumer's main function is given."""
+
+    settings: Settings
+    health: Health
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+Main = Callable[[Running], Awaitable[None]]
+
+
+def run_consumer(name: str, main: Main, environ: Mapping[str, str] | None = None) -> int:
+    """Run `main` until it ends or is stopped; the exit status. `name` is the consumer's: ingest, curate, ...
+
+    `main` returns once `stop` is set and its work is put down; it says of itself in `health` what there is to say."""
+    log_to_stderr("warning")
+    try:
+        settings = load_settings(environ).settings
+        log_to_stderr(settings.log_level)
+        asyncio.run(_run(name, main, settings))
+    except L07Error as err:
+        log.error("consumer_failed", extra={"consumer": name, "code": err.code, "why": err.message})
+        return 1
+    except KeyboardInterrupt:  # before the signal handlers were in place
+        return 130
+    return 0
+
+
+async def _run(name: str, main: Main, settings: Settings) -> None:
+    running = Running(settings, Health(name, stall_s=settings.health.stall_s))
+    async with served(running.health, settings.health) as port, stopping(running.stop):
+        log.info("consumer_started", extra={"consumer": name, "pid": os.getpid(), "port": port})
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no collection looks at it again
+        gc.set_threshold(100_000, 20, 50)  # records come by thousands and hold no cycles
+        await within_grace(main(running), running.stop, grace_s=settings.health.grace_s)
+        log.info("consumer_ended", extra={"consumer": name})
+
+
+async def within_grace(work: Awaitable[None], stop: asyncio.Event, *, grace_s: float) -> bool:
+    """Whether `work` came to its end by itself; after `stop` it has `grace_s` left."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=grace_s if stop.is_set() else None)
+        if task.done():
+            task.result()
+            return True
+        log.warning("consumer_cut_off", extra={"grace_s": grace_s})
+        return False
+    finally:
+        stopped.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,59 @@
+"""Settings of the data: gates, duplicates, tracks and their triggers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from l07.settings.base import Fraction, Group
+
+
+class Filter(Group):
+    quality_threshold: float = Field(70.0, ge=0, le=100, description="gate: smallest quality score, 0-100")
+    confidence_threshold: Fraction = Field(0.6, description="gate: smallest confidence, 0-1")
+    max_outlier_probability: Fraction = Field(
+        0.15, description="rank within (source, domain); REVIEW only together with a robust z above outlier_z"
+    )
+    outlier_z: float = Field(3.5, gt=0, description="robust z above which an outlier goes to review")
+    near_duplicate_similarity: Fraction = Field(
+        0.95, description="within a task a row this similar to a better one is dropped"
+    )
+    cluster_similarity: Fraction = Field(0.7, description="rows this similar share a group, so that they share a split")
+    max_secrets: int = Field(5, ge=0, description="more hits of the scrub than this: quarantine")
+
+
+class Contrast(Group):
+    max_ratio: float = Field(
+        2.0, ge=0, description="rejected examples kept beside the splits, as a multiple of the accepted"
+    )
+
+
+class Match(Group):
+    domains: tuple[str, ...] = Field((), description="domains of this track; empty: all")
+    sources: tuple[str, ...] = Field((), description="event sources of this track; empty: all")
+
+
+class SealRule(Group):
+    count: int = Field(1000, ge=1, description="seal at this many accepted examples")
+    max_age_s: int = Field(86400, ge=1, description="or when the oldest ready example is this old ...")
+    min_count: int = Field(100, ge=1, description="... and at least this many are accepted")
+
+
+class TrainRule(Group):
+    min_rows: int = Field(500, ge=1, description="train at this many rows in the train split ...")
+    min_new_share: Fraction = Field(
+        0.2, description="... and this share of new rows against the last trained version ..."
+    )
+    max_age_s: int = Field(7 * 86400, ge=1, description="... or this long after the last training")
+
+
+class Track(Group):
+    match: Match = Field(default_factory=Match, description="which examples are this track's; the first match wins")
+    base_model: str = Field("tiny-base", description="folder, name of a local base, or an alias of one")
+    method: Literal["sft"] = Field("sft", description="how to train")
+    golden: str = Field("", description="frozen JSONL of the regression stage; empty: that stage is inconclusive")
+    baseline: Literal["released", "base"] = Field(
+        "released", description="what the candidate must beat; released: the PRODUCTION version, else the base"
+    )
+    max_examples: int = Field(500_000, ge=1, le=500_000, description="examples a dataset at most")
+    seal: SealRule = Field(default_factory=SealRule)
+    train: TrainRule = Field(default_factory=TrainRule)

@@ -1,0 +1,64 @@
+"""Settings of training, validation and models."""
+
+from pydantic import Field
+
+from l07.settings.base import Fraction, Group
+
+
+class Lora(Group):
+    rank: int | None = Field(None, ge=1, description="unset: what the base recommends, else 16")
+    alpha: int | None = Field(None, ge=1, description="unset: what the base recommends, else 32")
+    dropout: Fraction | None = Field(None, description="unset: what the base recommends, else 0.05")
+    embeddings: bool | None = Field(
+        None, description="train the embeddings too; unset: what the base recommends, else false"
+    )
+
+
+class Training(Group):
+    learning_rate: float | None = Field(None, gt=0, description="unset: what the base recommends, else 2e-4")
+    batch_size: int | None = Field(None, ge=1, description="unset: what the base recommends, else 16")
+    epochs: float | None = Field(None, gt=0, description="unset: what the base recommends, else 3")
+    max_length: int | None = Field(
+        None,
+        ge=16,
+        description="tokens of a row at most; longer: skipped and counted; unset: the base's context, at most 2,048",
+    )
+    max_steps: int | None = Field(None, ge=1, description="optimiser steps at most; unset: no bound")
+    clip: float | None = Field(
+        None, gt=0, description="largest norm of a gradient; unset: what the base recommends, else 1.0"
+    )
+    early_stop: int | None = Field(
+        None,
+        ge=1,
+        description="looks at the validation split without improvement; unset: what the base recommends, else 2",
+    )
+    lora: Lora = Field(default_factory=Lora)
+    threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores. Part of the job's id")
+    timeout_s: float = Field(86400, gt=0, description="a job that takes longer is ended and FAILED")
+    attempts: int = Field(3, ge=1, le=10, description="a killed child starts again this often")
+    lease_renew_s: float = Field(
+        30.0,
+        gt=0,
+        description="a trainer says this often that it is at its job; silent for three times as long, it has lost it",
+    )
+    canaries: int = Field(
+        8,
+        ge=0,
+        le=64,
+        description="planted strings whose memorisation is measured; 0: the safety stage is inconclusive",
+    )
+
+
+class Validation(Group):
+    rows: int = Field(200, ge=1, description="held-out rows that are generated at most")
+    calls_per_row: int = Field(4, ge=1, description="tool calls of a row that are scored at most")
+    resamples: int = Field(2000, ge=200, description="resamples of a bootstrap")
+    latency_pairs: int = Field(30, ge=5, description="interleaved generations a side")
+    timeout_s: float = Field(3600, gt=0, description="an evaluation that takes longer fails")
+
+
+class Models(Group):
+    aliases: dict[str, str] = Field(
+        {}, description="name that people use -> base that is here; each use is printed and recorded"
+    )
+    cache_dir: str = Field("", description="where tiny bases are kept; empty: the data folder")

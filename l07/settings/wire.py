@@ -1,0 +1,50 @@
+"""Settings of what comes in: topics, types, limits, the join."""
+
+from pydantic import Field
+
+from l07.settings.base import Group
+
+
+class Topics(Group):
+    traces: str = Field("execution.traces", description="agent runs")
+    planning: str = Field("planning.traces", description="plans")
+    scores: str = Field("evaluation.quality_scores", description="what the evaluation layer said of a run")
+    reviews: str = Field("learning.reviews", description="what a person said of a run")
+    events: str = Field("learning.events", description="what we emit")
+    dlq: str = Field("learning.dlq", description="what could not be read")
+
+
+class Types(Group):
+    trace: tuple[str, ...] = Field(
+        ("execution.completed", "execution.trace_generated"),
+        description="type names of a trace; a reverse-DNS prefix is allowed",
+    )
+    plan: tuple[str, ...] = Field(
+        ("planning.completed", "planning.decision_recorded"), description="type names of a plan"
+    )
+    score: tuple[str, ...] = Field(
+        ("evaluation.completed", "evaluation.quality_score_computed"), description="type names of a score"
+    )
+    review: tuple[str, ...] = Field(("review.recorded",), description="type names of a person's verdict")
+    prefix: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*\.)*$",
+        description="goes before the type name of each event that we emit, ends with a dot: `com.example.`",
+    )
+
+
+class Ingest(Group):
+    max_event_bytes: int = Field(1_000_000, ge=1024, description="a longer value is a dead letter")
+    max_event_age_s: int = Field(
+        0, ge=0, description="0: no limit; else an event's time is at most this much before its record's"
+    )
+    slice_records: int = Field(250, ge=1, le=500, description="records a step; above 500 the script blocks the server")
+
+
+class Join(Group):
+    wait_s: int = Field(
+        7 * 86400, ge=1, description="how long a half waits for its other half, by record time of the other inputs"
+    )
+    prefer_separate_s: int = Field(
+        0, ge=0, description="above 0 a trace with a score of its own waits this long for a separate evaluation"
+    )
