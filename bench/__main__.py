@@ -1,12 +1,17 @@
-"""`scripts/bench [NAME ...]`: runs the benchmarks, each in a process of its own; exits 1 when a "must" is missed."""
+"""`scripts/bench [NAME ...] [OPTION ...]`: runs the benchmarks, each in a process of its own; exits 1 when a "must" is missed.
+
+From the first option on, all are given to each benchmark: name the one that they are for."""
 
 import subprocess
 import sys
+from itertools import takewhile
 
-NAMES = ("decode", "buffer", "end_to_end", "curate", "start", "install")
+NAMES = ("decode", "buffer", "stream", "end_to_end", "curate", "start", "install")
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    names = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    options = arguments[len(names) :]
     wrong = [name for name in names if name not in NAMES]
     if wrong:
         print(f"no benchmark {', '.join(wrong)}; there are {', '.join(NAMES)}", file=sys.stderr)
@@ -14,7 +19,7 @@ def main(names: list[str]) -> int:
     failed = []
     for name in names or NAMES:
         print(f"== {name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", f"bench.{name}", *options], check=False).returncode:
             failed.append(name)
     print(f"missed: {', '.join(failed)}" if failed else "every must is met")
     return 1 if failed else 0

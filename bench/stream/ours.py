@@ -20,7 +20,7 @@ from l07.events.record import TopicPartition
 from l07.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
-LOOK_S = 0.02
+LOOK_S = 0.05
 LIMIT_S = 900.0
 TRACES, SCORES = "execution.traces", "evaluation.quality_scores"
 
@@ -53,6 +53,11 @@ class Group:
     topics: tuple[str, ...]
     folder: Path
     members: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The group's, on the brokers."""
+        return f"{self.environ['L07_BUS__KAFKA__GROUP']}.ingest"
 
     def start(self) -> "subprocess.Popen[bytes]":
         """One more member."""

@@ -34,7 +34,13 @@ def environment(folder: Path) -> Path:
 
 
 def consume(
-    servers: Servers, module: str, total: int, topics: Sequence[str], *, first: Sequence[str] = (), python: Path | None = None
+    servers: Servers,
+    module: str,
+    total: int,
+    topics: Sequence[str],
+    *,
+    first: Sequence[str] = (),
+    python: Path | None = None,
 ) -> Taken:
     """Run one of the modules beside this one until it has seen `total` records. Raises NotRun."""
     program, group = str(python or sys.executable), f"bench-{secrets.token_hex(4)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import redis
+from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from l07.backends.embedded import server_program
@@ -51,6 +52,12 @@ class Servers:
         for future in admin.create_topics(topics, operation_timeout=TOPIC_S).values():
             future.result(TOPIC_S)
 
+    def members(self, group: str) -> int:
+        """Of a group that is at rest; none while it shares out its partitions."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        found = admin.describe_consumer_groups([group])[group].result(TOPIC_S)
+        return len(found.members) if found.state == ConsumerGroupState.STABLE else 0
+
     def drop_topics(self, names: list[str]) -> None:
         admin = AdminClient({"bootstrap.servers": self.address})
         for future in admin.delete_topics(names, operation_timeout=TOPIC_S).values():
@@ -59,7 +66,7 @@ class Servers:
 
 def cpu_s(pid: int) -> float:
     """Of all threads of a process, and of the children that it has waited for."""
-    return sum(psutil.Process(pid).cpu_times()[:4])
+    return float(sum(psutil.Process(pid).cpu_times()[:4]))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ LISTENS: Mapping[str, Sequence[str]] = {  # consumer -> types; a test holds it a
     "curate": ("batch.sealed",),
     "train": ("dataset.created",),
     "validate": ("model.registered",),
+    "release": ("model.validated",),
 }
 NOT_YET = frozenset({"model.rolled_back", "pattern.found", "strategy.recommended", "dataset.revoked", "model.tainted"})
 INBOUND: Mapping[str, tuple[str, ...]] = {  # channel -> what is read from it

@@ -129,7 +129,7 @@ def retry(args: argparse.Namespace, console: Console) -> int:
 async def summaries(settings: Settings) -> list[dict[str, Any]]:
     from l07.backends.open import open_bus
 
-    async with open_bus(settings) as bus:
+    async with open_bus(settings, check=False) as bus:
         retried = await _retried(bus, settings)
         return [letter.summary() | {"retried": retried[letter.id]} async for letter in _letters(bus, settings)]
 
@@ -137,32 +137,32 @@ async def summaries(settings: Settings) -> list[dict[str, Any]]:
 async def _look_at(settings: Settings, name: str, *, raw: bool) -> tuple[Letter, bytes | None]:
     from l07.backends.open import open_bus
 
-    async with open_bus(settings) as bus:
+    async with open_bus(settings, check=False) as bus:
         letter = await _find(bus, settings, name)
         if not raw:
             return letter, None
-        value = await original(bus, letter)
-        if value is None:
+        found = await original(bus, letter)
+        if found is None:
             raise OriginalGone(
                 f"the bytes of {letter.at} were too many to keep, and their source no longer has them", id=letter.id
             )
-        return letter, value
+        return letter, found.value
 
 
 async def _retry(settings: Settings, name: str | None) -> tuple[int, list[Letter]]:
     """How many went out, and those whose bytes are gone. Record and mark leave in one publish."""
     from l07.backends.open import open_bus
 
-    async with open_bus(settings) as bus:
+    async with open_bus(settings, check=False) as bus:
         sent = 0
         gone: list[Letter] = []
         batch: list[Message] = []
         async for letter in _chosen(bus, settings, name):
-            value = await original(bus, letter)
-            if value is None:
+            found = await original(bus, letter)
+            if found is None:
                 gone.append(letter)
                 continue
-            batch += [_again(letter, value), _mark(letter, settings.topics.dlq)]
+            batch += [found, _mark(letter, settings.topics.dlq)]
             sent += 1
             if len(batch) >= BATCH_RECORDS or sum(len(message.value) for message in batch) >= BATCH_BYTES:
                 await bus.publish(batch)
@@ -218,20 +218,17 @@ def _read(value: bytes | None, kind: str, decoder: msgspec.json.Decoder[T]) -> T
         return None
 
 
-async def original(bus: Bus, letter: Letter) -> bytes | None:
-    """The bytes: in the letter up to 64 KB, else read from the source; None if that has others by now, or none."""
+async def original(bus: Bus, letter: Letter) -> Message | None:
+    """The record once more: as the letter keeps it up to 64 KB, else read from the source; None if that has another by now, or none."""
+    now_ms = time.time_ns() // 1_000_000
     if letter.raw is not None:
-        return base64.b64decode(letter.raw)
+        headers = tuple((_bytes(name) or b"", _bytes(text)) for name, text in letter.headers)
+        return Message(letter.topic, _bytes(letter.key), base64.b64decode(letter.raw), headers, now_ms)
     for record in await bus.read(TopicPartition(letter.topic, letter.partition), letter.offset, limit=1):
         value = record.value or b""
         if record.offset == letter.offset and hashlib.sha256(value).hexdigest() == letter.sha256:
-            return record.value
+            return Message(letter.topic, record.key, value, record.headers, now_ms)
     return None
-
-
-def _again(letter: Letter, value: bytes) -> Message:
-    headers = tuple((_bytes(name) or b"", _bytes(text)) for name, text in letter.headers)
-    return Message(letter.topic, _bytes(letter.key), value, headers, time.time_ns() // 1_000_000)
 
 
 def _mark(letter: Letter, topic: str) -> Message:

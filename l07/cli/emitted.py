@@ -28,7 +28,7 @@ async def _events(settings: Settings, console: Console, *, only: str | None, fol
     from l07.backends.open import open_bus
 
     position: dict[TopicPartition, int] = {}
-    async with open_bus(settings) as bus:
+    async with open_bus(settings, check=False) as bus:
         while True:
             async for record in read_topic(bus, settings.topics.events, position=position):
                 event = event_of(record)

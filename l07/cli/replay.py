@@ -51,7 +51,7 @@ async def _replay(
 ) -> dict[str, Any]:
     from l07.backends.open import open_bus
 
-    async with open_bus(settings) as bus:
+    async with open_bus(settings, check=False) as bus:
         wanted = await _wanted(args, settings, bus)
         if args.accept_reset:
             return await _accept_reset(bus, settings, wanted)

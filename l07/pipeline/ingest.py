@@ -59,10 +59,11 @@ def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
 
 def ingest(slices: Sequence[Slice], *, rules: IngestRules, order: Sequence[Record] | None = None) -> IngestBatch:
     """What these records do to the buffer. `order` interleaves the slices' records; without it they go slice by slice."""
-    index = {slice_.tp: number for number, slice_ in enumerate(slices)}
     parts = [_part(slice_) for slice_ in slices]
-    records = order if order is not None else [record for slice_ in slices for record in slice_.records]
-    return IngestBatch(parts, [_item(record, index[record.tp], rules) for record in records])
+    if order is None:
+        return IngestBatch(parts, [_item(one, part, rules) for part, slice_ in enumerate(slices) for one in slice_.records])
+    index = {slice_.tp: number for number, slice_ in enumerate(slices)}
+    return IngestBatch(parts, [_item(record, index[record.tp], rules) for record in order])
 
 
 def record_digest(record: Record) -> bytes:

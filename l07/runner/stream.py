@@ -99,15 +99,16 @@ class Stream:
     async def at_end(self) -> dict[TopicPartition, int]:
         """The partitions that are applied to their end, with that end, as the buffer says too.
 
-        One that stands further than the buffer, with nothing under way, shows that the buffer rolled back: it goes back.
-        A partition to which no record comes would never be refused."""
+        One that stands elsewhere than the buffer, with nothing under way, shows that the buffer rolled back, or is of
+        another log: it begins anew. A partition to which no record comes, or whose records pass for repeats, would never
+        be refused."""
         before = self._settled()
         stored = await self.buffer.positions()
         ends = await at_end(self.sub, under_way=lambda: self.under_way() | self.lost)
         same = {tp for tp, position in self._settled().items() if before.get(tp) == position}
-        behind = {tp for tp in same if tp not in stored or stored[tp].next < before[tp]}
-        self.lost |= behind
-        return {tp: end for tp, end in ends.items() if tp in same - behind}
+        apart = {tp for tp in same if tp not in stored or stored[tp].next != before[tp]}
+        self.lost |= apart
+        return {tp: end for tp, end in ends.items() if tp in same - apart}
 
     def _settled(self) -> dict[TopicPartition, int]:
         """Where the partitions stand of which nothing is under way."""

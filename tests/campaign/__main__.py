@@ -14,7 +14,7 @@ from tests.campaign.controls import CONTROLS, control_choices
 from tests.campaign.stage import Choices
 
 SHORT = Choices(
-    seed=7, minutes=0.9, events=9_000, gold_share=0.1, seal_count=60,
+    seed=7, minutes=0.8, events=9_000, gold_share=0.1, seal_count=60, seal_age_s=8,
     kinds=(
         "kill -9 a member", "Redis power loss", "zombie (SIGSTOP)", "late write", "kill -9 a broker", "connections cut",
         "poison burst", "memory full", "kill -9 everybody", "Redis flushed", "Redis power loss", "kill -9 the curator",
@@ -41,6 +41,7 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shards", type=int)
     parser.add_argument("--kinds", type=lambda text: tuple(text.split(",")), help="exactly these faults, in this order")
     parser.add_argument("--without", type=lambda text: tuple(text.split(",")), help="none of these faults")
+    parser.add_argument("--replay-days", type=int, help="the past is in Kafka before anybody reads, all traces first")
     parser.add_argument(
         "--control", choices=sorted(CONTROLS), help="a product with one safeguard taken out: must be red"
     )
@@ -55,7 +56,9 @@ def chosen(said: argparse.Namespace) -> Choices:
     base = SHORT if said.short else Choices()
     if said.control:
         base = control_choices(said.control)
-    names = "minutes seed events faults brokers consumers curators client redis shards kinds without".split()
+    names = (
+        "minutes seed events faults brokers consumers curators client redis shards kinds without replay_days".split()
+    )
     return replace(base, **{name: value for name in names if (value := getattr(said, name)) is not None})
 
 

@@ -154,9 +154,10 @@ class _Play:
     def _drain(self) -> list[str]:
         """Until nothing is left to do; what did not come to its end within its limit."""
         wrong: list[str] = []
+        patience = self.stage.choices.patience
         self.tell("the faults are over; waiting until all is consumed and published")
         if not self._until(self._read_up, DRAIN_S):
-            wrong.append(f"stalled: not all was consumed and published {DRAIN_S:.0f} s after the last fault")
+            wrong.append(f"stalled: not all was consumed and published {DRAIN_S * patience:.0f} s after the last fault")
         for number in range(1 if wrong else 3):
             self.stage.feeder.plain(list(self.world.closing(number)))
             self.stage.feeder.flush()
@@ -166,7 +167,7 @@ class _Play:
             wrong.append("stalled: runs that are joined were not sealed")
         self.tell("sealed; waiting for the datasets")
         if self.stage.curating and not self._until(self._curated, CURATE_S):
-            wrong.append(f"stalled: the dataset lacked sealed runs {CURATE_S:.0f} s after the last fault")
+            wrong.append(f"stalled: the dataset lacked sealed runs {CURATE_S * patience:.0f} s after the last fault")
         return wrong
 
     def _until(self, true: Callable[[], bool], limit_s: float) -> bool:

@@ -1,10 +1,11 @@
 """The negative controls: a product with one safeguard taken out, and the faults that must show it. Each must be red."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tests.campaign.stage import Choices
 
-BASE = Choices(seed=3, minutes=0.6, events=4_000, seal_count=40, curators=0, real=False, patience=0.4)
+BASE = Choices(seed=3, minutes=0.6, events=4_000, seal_count=40, seal_age_s=8, curators=0, real=False, patience=0.4)
 
 CONTROLS: Mapping[str, tuple[str, ...]] = {
     "fence-off": ("late write", "late write", "zombie (SIGSTOP)", "kill -9 everybody"),
@@ -18,8 +19,6 @@ CONTROLS: Mapping[str, tuple[str, ...]] = {
 
 def control_choices(name: str) -> Choices:
     """The short campaign of this control."""
-    from dataclasses import replace
-
     days = 20 if name == "event-time-expiry" else 0
     kinds = CONTROLS[name] or ("kill -9 a member",)
     return replace(BASE, control=name, kinds=kinds, replay_days=days)

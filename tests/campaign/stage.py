@@ -44,6 +44,7 @@ class Choices:
     faults: int = 62
     gold_share: float = 0.06
     seal_count: int = 300
+    seal_age_s: int = 20
     real: bool = True
     curators: int = 1
     without: Sequence[str] = ()
@@ -120,7 +121,12 @@ class Stage:
         for track, match in TRACKS.items():
             lines += [f"[tracks.{track}.match]", *(f"{name} = {json.dumps(values)}" for name, values in match.items())]
             count = choices.seal_count if track != "gold" else max(20, choices.seal_count // 3)
-            lines += [f"[tracks.{track}.seal]", f"count = {count}", "max_age_s = 20", "min_count = 1"]
+            lines += [
+                f"[tracks.{track}.seal]",
+                f"count = {count}",
+                f"max_age_s = {choices.seal_age_s}",
+                "min_count = 1",
+            ]
         return "\n".join(lines) + "\n"
 
     # -------------------------------------------------------------- from outside

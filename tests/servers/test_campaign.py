@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,4 +39,5 @@ def test_nothing_is_lost_and_nothing_is_doubled_under_fire(tmp_path: Path) -> No
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("control", ["no-barrier", "no-dedup"])
 def test_a_product_without_this_safeguard_is_found_out(control: str, tmp_path: Path) -> None:
-    assert run(control_choices(control), tmp_path, tell).red
+    choices = replace(control_choices(control), minutes=0.4, events=2500, patience=0.2)
+    assert run(choices, tmp_path, tell).red

@@ -38,10 +38,11 @@ class Compose:
             raise NoServer("the compose file needs Docker, and L07_TEST_SERVERS is home")
         override = folder / "override.yml"
         override.write_text(OVERRIDE)
-        self.port = free_port()
+        self.port, self.redis = free_port(), free_port()
         files = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(override)]
         self._base = ["docker", "compose", "-p", f"l07test{os.getpid()}", "--project-directory", str(ROOT), *files]
-        self._env = {**os.environ, "KAFKA_PORT": str(self.port), "TRAIN_TARGET": "consumer", "SEAL_COUNT": "150"}
+        ports = {"KAFKA_PORT": str(self.port), "REDIS_PORT": str(self.redis)}
+        self._env = os.environ | ports | {"TRAIN_TARGET": "consumer", "SEAL_COUNT": "150", "MIN_ROWS": "100000"}
         if (
             shutil.which("docker") is None
             or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
@@ -120,6 +121,13 @@ def test_events_in_a_dataset_out_and_everybody_leaves_in_time(compose: Compose) 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
         consumed = [line for line in page.read().decode().splitlines() if line.startswith("l07_consumed_total")]
     assert sum(float(line.rpartition(" ")[2]) for line in consumed) == len(events.splitlines())
+
+    stands = json.loads(
+        l07("status", "--json", "--bus", compose.bus, "--buffer", f"redis://localhost:{compose.redis}/0")
+    )
+    counted = stands["events"]
+    assert counted["consumed"] == len(events.splitlines()) == sum(counted.values()) - counted["consumed"]
+    assert stands["lag"] == stands["outbox"] == 0
 
     for service in CONSUMERS:  # not root, nothing writable but the data, no capabilities
         assert compose("exec", "-T", service, "id", "-u").strip() == "10007"

@@ -139,11 +139,13 @@ class RedisBuffer:
         blob = await self._call("HGET", f"{self._tag}:batches", batch_id)
         if blob is None:
             raise NoSuchBatch(f"no sealed batch {batch_id}: never sealed, or released", batch=batch_id)
-        rows = await self._rows(batch_id)
+        blobs = await self._blobs(batch_id)
+        rows = wire.rows_of(batch_id, blobs)
         out: list[SealedRow] = []
         for at in range(0, len(rows), CHUNK):
             out += await self._with_bodies(batch_id, rows[at : at + CHUNK])
-        return SealedBatch(wire.seal_of(batch_id, wire.stored_seal(batch_id, blob), rows), out)
+        told = wire.told_of(batch_id, blobs)
+        return SealedBatch(wire.seal_of(batch_id, wire.stored_seal(batch_id, blob), told), out)
 
     async def release(self, batch_id: str) -> None:
         """Drop the batch's bodies. Again: nothing. Raises NoSuchBatch (E7459) for one that was never sealed."""
@@ -244,9 +246,12 @@ class RedisBuffer:
             text = f"the buffer's user may not run {denied} on {self._tag}*; docs/redis.md has the ACL line"
             raise BufferForbidden(text, commands=denied)
 
+    async def _blobs(self, batch_id: str) -> list[bytes]:
+        found: list[bytes] = await self._call("LRANGE", f"{self._tag}:rows:{batch_id}", 0, -1)
+        return found
+
     async def _rows(self, batch_id: str) -> list[wire.StoredRow]:
-        blobs = await self._call("LRANGE", f"{self._tag}:rows:{batch_id}", 0, -1)
-        return wire.rows_of(batch_id, blobs)
+        return wire.rows_of(batch_id, await self._blobs(batch_id))
 
     async def _with_bodies(self, batch_id: str, rows: Sequence[wire.StoredRow]) -> list[SealedRow]:
         bodies: dict[wire.BodyAt, bytes | None] = {}
@@ -270,9 +275,9 @@ class RedisBuffer:
         blob = await self._call("HGET", f"{self._tag}:batches", batch_id)
         if blob is None:  # released before the entry was marked as sent: a repeat must be equal all the same
             blob = await self._call("HGET", f"{self._tag}:released", batch_id)
-        rows = await self._rows(batch_id)
-        seal = wire.seal_of(batch_id, wire.stored_seal(batch_id, blob or b""), rows)
-        return OutboxEntry(entry_id, seal, tuple(row.key for row in rows), None)
+        told = wire.told_of(batch_id, await self._blobs(batch_id))
+        seal = wire.seal_of(batch_id, wire.stored_seal(batch_id, blob or b""), told)
+        return OutboxEntry(entry_id, seal, told.keys, None)
 
     async def _wait_for_disk(self) -> None:
         """The write on the same connection makes the barrier cover every write before it, of every connection."""

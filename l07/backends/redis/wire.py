@@ -230,23 +230,49 @@ def _half(blob: bytes, start: int) -> tuple[StoredHalf, int]:
     return StoredHalf(*where, blob[start:at], blob[at : at + CHECK]), at + CHECK
 
 
-def seal_of(batch_id: str, stored: StoredSeal, rows: Sequence[StoredRow]) -> Seal:
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for row in rows:
-        for half in row.halves():
-            first[half.tp] = min(first.get(half.tp, half.offset), half.offset)
-            last[half.tp] = max(last.get(half.tp, half.offset), half.offset)
+class Told(NamedTuple):
+    """What a seal and its announcement say of a batch's rows: keys in order, and each partition's smallest and largest offset."""
+
+    keys: tuple[str, ...]
+    first: Mapping[str, int]
+    last: Mapping[str, int]
+
+
+def told_of(batch_id: str, blobs: Iterable[bytes]) -> Told:
+    """Read out of the rows alone: taking each of them apart costs four times as much, and every run is announced once."""
+    keys: list[str] = []
+    offsets: dict[bytes, list[int]] = {}
+    place = -1
+    try:
+        for place, blob in enumerate(blobs):  # noqa: B007  # named in the error
+            keys.append(_key_of(blob, offsets))
+        spans = sorted((name.decode(), min(found), max(found)) for name, found in offsets.items())
+    except (struct.error, ValueError) as err:  # cut off, or no text
+        raise BodyDamaged(f"row {place} of {batch_id} is damaged: {err}", batch=batch_id, row=place) from err
+    first, last = ({span[0]: span[end] for span in spans} for end in (1, 2))
+    return Told(tuple(keys), first, last)
+
+
+def _key_of(blob: bytes, offsets: dict[bytes, list[int]]) -> str:
+    """The row's key; notes under each topic:partition where the row's halves lie."""
+    bits, length = ROW.unpack_from(blob)
+    end, key = ROW.size + length, b""
+    for bit in (TRACE_BIT, SCORE_BIT):
+        if bits & bit:
+            _, _, _, _, _, offset, _, _, name, *others, own = HEAD.unpack_from(blob, end)
+            start = end + HEAD.size + SLICE
+            end = start + name + sum(others) + own
+            offsets.setdefault(blob[start : start + name], []).append(int(offset))
+            key = key or blob[end - own : end]
+            end += CHECK
+    if end != len(blob) or not key:
+        raise ValueError(f"{len(blob)} bytes where {end} are said")
+    return key.decode()
+
+
+def seal_of(batch_id: str, stored: StoredSeal, told: Told) -> Seal:
     counts = stored.accepted, stored.rejected
-    return Seal(
-        batch_id,
-        stored.track,
-        stored.cause,
-        stored.at_ms,
-        *counts,
-        dict(sorted(first.items())),
-        dict(sorted(last.items())),
-    )
+    return Seal(batch_id, stored.track, stored.cause, stored.at_ms, *counts, told.first, told.last)
 
 
 def sealed_row(batch_id: str, row: StoredRow, bodies: Bodies) -> SealedRow:

@@ -100,6 +100,16 @@ def test_bytes_that_were_too_many_to_keep_come_from_the_source(l07) -> None:
     assert [record.value for record in records(D, "execution.traces")] == [huge, huge]
 
 
+def test_a_letter_whose_labels_were_too_long_to_keep_takes_them_from_its_source(l07) -> None:
+    headers = ((b"ce_id", b"1"), (b"long", b"x" * 70_000))
+    publish(D, Message("execution.traces", b"k", b"{", headers))
+    (source,) = records(D, "execution.traces")
+    where = {"partition": source.partition, "offset": source.offset, "headers": [], "key": None}
+    publish(D, a_letter(b"{", kept=False, **where))
+    assert l07("dlq", "retry", "letter-1", "--data-dir", "d").status == 0
+    assert [(r.key, r.value, r.headers) for r in records(D, "execution.traces")] == [(b"k", b"{", headers)] * 2
+
+
 def test_a_source_that_holds_other_bytes_by_now_is_not_retried(l07) -> None:
     publish(D, Message("execution.traces", b"k", b"another"))
     (source,) = records(D, "execution.traces")

@@ -179,9 +179,14 @@ def test_another_bus_can_be_named(l07, tmp_path) -> None:
 
 
 def test_a_bus_of_another_brand_is_refused(l07, tmp_path) -> None:
-    said = l07("send", a_file(tmp_path, an_event()), "--bus", "kafka://broker:9092")
+    said = l07("send", a_file(tmp_path, an_event()), "--bus", "amqp://broker:5672")
     assert said.status == 1
-    assert said.err.startswith("E7501: bus.url = 'kafka://broker:9092'")
+    assert said.err.startswith("E7501: bus.url = 'amqp://broker:5672'")
+
+
+def test_a_broker_that_is_not_there_is_said(l07, tmp_path) -> None:
+    said = l07("send", a_file(tmp_path, an_event()), "--bus", "kafka://127.0.0.1:1")
+    assert (said.status, said.err[:5]) == (1, "E7401")
 
 
 @pytest.mark.slow

@@ -183,6 +183,16 @@ async def test_a_batch_that_waited_and_was_rolled_back_holds_up_no_other(world: 
     assert sum(world.last.body["data"]["splits"].values()) == 30
 
 
+async def test_two_batches_of_one_number_may_both_wait(world: World) -> None:
+    rows = a_task_each(30)
+    await world.curate(world.seal(a_batch(rows[:9])))
+    await world.curate(world.seal(a_batch(rows[9:18])))  # after a rollback
+    assert world.ledger.kinds() == ["batch.pending", "batch.pending"]
+    await world.curate(world.seal(a_batch(rows[18:21], number=2)))
+    assert world.last.body["batches"] == ["default-1", "default-2"]
+    assert sum(world.last.body["data"]["splits"].values()) == 12
+
+
 class Killed(BaseException):
     """kill -9, as a test can see it."""
 
@@ -241,7 +251,7 @@ class DyingLedger:
 
 class DyingBuffer:
     def __init__(self, buffer: Buffer, at: str) -> None:
-        self.read, self._buffer, self._left = buffer.read, buffer, int(at == "mid_release")
+        self.read, self.status, self._buffer, self._left = buffer.read, buffer.status, buffer, int(at == "mid_release")
 
     async def release(self, batch_id: str) -> None:
         if not self._left:

@@ -128,6 +128,16 @@ async def test_a_buffer_that_rolled_back_under_a_partition_without_new_records_i
     assert sorted(await flow.stream.at_end()) == [A, B]
 
 
+async def test_a_buffer_that_stands_beyond_the_reader_is_noticed() -> None:
+    """A backup of before `--accept-reset` came back: it would take everything for a repeat, and nobody would be refused."""
+    flow = await Flow.made({A: a_log(3), B: a_log(2)})
+    await flow.run()
+    flow.buffer.stored[A] = flow.buffer.stored[A]._replace(next=7)
+    assert await flow.stream.at_end() == {B: 2}
+    await flow.run()
+    assert [type(why) for why in flow.halts.reasons.values()] == [SourceChanged]
+
+
 async def test_what_is_held_is_not_read_and_goes_on_where_it_was() -> None:
     flow = await Flow.made({A: a_log(30), B: a_log(30)})
     await flow.stream.step(timeout_s=0)
