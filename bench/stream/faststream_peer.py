@@ -23,7 +23,8 @@ async def main(address: str, group: str, total: str, *topics: str) -> None:
         assert isinstance(found[0], dict)
         meter.add(len(found))
 
-    await broker.start()
+    await broker.start()  # in the group, with partitions
+    meter.start()
     await asyncio.Event().wait()
 
 

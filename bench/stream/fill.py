@@ -50,6 +50,7 @@ class Filler:
                 "batch.size": 262_144,
                 "queue.buffering.max.messages": 200_000,
                 "partitioner": "murmur2_random",
+                "log_level": 3,
             }
         )
         self._topics = {False: traces, True: scores}

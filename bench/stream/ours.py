@@ -20,14 +20,14 @@ from l07.events.record import TopicPartition
 from l07.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
-LOOK_S = 0.05
+LOOK_S, SOON_S = 0.05, 0.01
 LIMIT_S = 900.0
 TRACES, SCORES = "execution.traces", "evaluation.quality_scores"
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """From the first record to the last applied one."""
+    """From the assignment to the last applied record."""
 
     records: int
     wall_s: float
@@ -74,12 +74,23 @@ class Group:
     async def applied(self) -> int:
         return sum((await self.positions()).values())
 
+    async def assigned(self) -> None:
+        """The first member has told the buffer where its partitions begin; now it fetches."""
+        deadline = time.monotonic() + LIMIT_S
+        while not await self.positions():
+            assert time.monotonic() < deadline, self.said()
+            await asyncio.sleep(SOON_S)
+
+    def said(self) -> str:
+        """The end of the first member's log."""
+        return (self.folder / "member-0.log").read_text()[-2000:]
+
     async def until(self, count: int) -> int:
         """How many are applied, once they are so many."""
         deadline = time.monotonic() + LIMIT_S
         while (found := await self.applied()) < count:
             for member in self.members:
-                assert member.poll() in (None, -9), (self.folder / "member-0.log").read_text()[-2000:]
+                assert member.poll() in (None, -9), self.said()
             assert time.monotonic() < deadline, f"{found} of {count} records after {LIMIT_S:.0f} s"
             await asyncio.sleep(LOOK_S)
         return found
@@ -120,16 +131,16 @@ async def a_group(
 async def full_ingest(
     servers: Servers, client: str, folder: Path, total: int, *, watch: Callable[[int], None] = lambda _: None
 ) -> Taken:
-    """One member applies all that lies on the topics; `watch` is told its pid before the first record."""
+    """One member applies all that lies on the topics; `watch` is told its pid at its start."""
     async with a_group(servers, client, folder) as group:
         member = group.start()
         watch(member.pid)
-        first = await group.until(1)
+        await group.assigned()
         begun = _look(servers, member.pid)
-        last = await group.until(total)
+        await group.until(total)
         used = [now - then for now, then in zip(_look(servers, member.pid), begun, strict=True)]
         await _check(group, total)
-    return Taken(last - first, *used)
+    return Taken(total, *used)
 
 
 def _look(servers: Servers, pid: int) -> tuple[float, float, float, float]:

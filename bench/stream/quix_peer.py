@@ -14,6 +14,11 @@ COMMIT_S = 5.0
 def main(address: str, group: str, total: str, *topics: str) -> None:
     meter = Meter(int(total))
 
+    def first(value: Any) -> None:
+        if not meter.seen:  # joining is inside of `run`
+            meter.start()
+        meter.add(1)
+
     def count(value: Any, state: Any) -> Any:
         state.set("count", state.get("count", 0) + 1)
         return value
@@ -25,7 +30,7 @@ def main(address: str, group: str, total: str, *topics: str) -> None:
         )  # fmt: skip
         for topic in topics:
             stream = app.dataframe(app.topic(topic, value_deserializer="json"))
-            stream.apply(count, stateful=True).update(lambda _: meter.add(1))
+            stream.apply(count, stateful=True).update(first)
         app.run()
 
 

@@ -18,7 +18,8 @@ async def aiokafka(address: str, group: str, topics: Sequence[str], meter: Meter
         *topics, bootstrap_servers=address, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
         fetch_max_wait_ms=FETCH_WAIT_MS,
     )  # fmt: skip
-    await consumer.start()
+    await consumer.start()  # in the group, with partitions
+    meter.start()
     while True:
         found = await consumer.getmany(timeout_ms=1000, max_records=MOST)
         for records in found.values():
@@ -36,7 +37,7 @@ def confluent(address: str, group: str, topics: Sequence[str], meter: Meter) -> 
         "fetch.wait.max.ms": FETCH_WAIT_MS,
     }  # fmt: skip
     consumer = Consumer(options)
-    consumer.subscribe(list(topics))
+    consumer.subscribe(list(topics), on_assign=lambda *_: meter.start())
     while True:
         found = consumer.consume(RECORDS, 1.0)
         for message in found:

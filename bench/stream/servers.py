@@ -22,6 +22,7 @@ PARTITIONS = 6
 OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--save", "")
 BROKER = {"log.retention.check.interval.ms": "5000", "log.segment.delete.delay.ms": "1000"}
 TOPIC_S = 30.0
+SILENT = 3  # librdkafka says at its end what it has thrown away: nothing that counts
 
 
 @dataclass(slots=True)
@@ -31,6 +32,12 @@ class Servers:
     address: str
     url: str
     broker_pid: int | None
+    admin: AdminClient | None = None
+
+    def _admin(self) -> AdminClient:
+        if self.admin is None:
+            self.admin = AdminClient({"bootstrap.servers": self.address, "log_level": SILENT})
+        return self.admin
 
     def forget(self) -> None:
         """Everything that is in the buffer."""
@@ -47,20 +54,17 @@ class Servers:
         return cpu_s(self.broker_pid) if self.broker_pid is not None else 0.0
 
     def make_topics(self, names: list[str], **config: str) -> None:
-        admin = AdminClient({"bootstrap.servers": self.address})
         topics = [NewTopic(name, PARTITIONS, 1, config=config) for name in names]
-        for future in admin.create_topics(topics, operation_timeout=TOPIC_S).values():
+        for future in self._admin().create_topics(topics, operation_timeout=TOPIC_S).values():
             future.result(TOPIC_S)
 
     def members(self, group: str) -> int:
         """Of a group that is at rest; none while it shares out its partitions."""
-        admin = AdminClient({"bootstrap.servers": self.address})
-        found = admin.describe_consumer_groups([group])[group].result(TOPIC_S)
+        found = self._admin().describe_consumer_groups([group])[group].result(TOPIC_S)
         return len(found.members) if found.state == ConsumerGroupState.STABLE else 0
 
     def drop_topics(self, names: list[str]) -> None:
-        admin = AdminClient({"bootstrap.servers": self.address})
-        for future in admin.delete_topics(names, operation_timeout=TOPIC_S).values():
+        for future in self._admin().delete_topics(names, operation_timeout=TOPIC_S).values():
             future.result(TOPIC_S)
 
 

@@ -61,7 +61,9 @@ def ingest(slices: Sequence[Slice], *, rules: IngestRules, order: Sequence[Recor
     """What these records do to the buffer. `order` interleaves the slices' records; without it they go slice by slice."""
     parts = [_part(slice_) for slice_ in slices]
     if order is None:
-        return IngestBatch(parts, [_item(one, part, rules) for part, slice_ in enumerate(slices) for one in slice_.records])
+        return IngestBatch(
+            parts, [_item(one, part, rules) for part, slice_ in enumerate(slices) for one in slice_.records]
+        )
     index = {slice_.tp: number for number, slice_ in enumerate(slices)}
     return IngestBatch(parts, [_item(record, index[record.tp], rules) for record in order])
 

@@ -56,7 +56,7 @@ class Counted:
             "sent": self.sent,
             "left_out": self.left_out,
             "applied_before": self.below,
-            "fates": dict(sorted(self.fates.items())),
+            "fates": {name: n for name, n in sorted(self.fates.items()) if n},
         }
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from l07.errors import L07Error
+from l07.runner import with_back_off
 from l07.service.health import Health, served
 from l07.service.ingesting import stopping
 from l07.settings import Settings, load_settings
@@ -58,7 +59,8 @@ async def _run(name: str, main: Main, settings: Settings) -> None:
         gc.collect()
         gc.freeze()  # what is loaded stays: no collection looks at it again
         gc.set_threshold(100_000, 20, 50)  # records come by thousands and hold no cycles
-        await within_grace(main(running), running.stop, grace_s=settings.health.grace_s)
+        work = with_back_off(lambda: main(running), stop=running.stop)  # a server that is away when we start comes back
+        await within_grace(work, running.stop, grace_s=settings.health.grace_s)
         log.info("consumer_ended", extra={"consumer": name})
 
 

@@ -148,6 +148,12 @@ def test_what_the_world_means_to_be_sound_is_sound() -> None:
         read(Raw(Place(send.role, 0, 0), send.value, list(send.headers)))
 
 
+def test_an_id_that_looks_like_an_infinite_number_is_sound() -> None:
+    said = {"specversion": "1.0", "id": "ev-1e999", "source": "/s", "type": "evaluation.completed"}
+    data = {"execution_id": "NaN-Infinity-\\u", "quality_score": 9e1, "confidence": 1}
+    assert read(Raw(Place("scores", 0, 0), json.dumps(said | {"data": data}).encode(), [])).score == 90.0
+
+
 def test_poison_is_never_sound() -> None:
     rng = random.Random(1)
     for _ in range(500):

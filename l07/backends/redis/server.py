@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from l07.backends.redis.client import Client, answer, send
 from l07.backends.redis.fates import said
-from l07.errors import BufferEvicts, BufferNotDurable
+from l07.errors import BufferEvicts, BufferNotDurable, BufferUnavailable
 
 
 async def check_server(client: Client) -> None:
@@ -23,7 +23,12 @@ async def check_server(client: Client) -> None:
 
 
 async def check_settings(client: Client, info: Mapping[str, Any]) -> None:
-    """What INFO says of eviction and of the append-only file. Raises BufferEvicts (E7452) and BufferNotDurable (E7453)."""
+    """What INFO says of eviction and of the append-only file.
+
+    Raises BufferEvicts (E7452) and BufferNotDurable (E7453); BufferUnavailable (E7450) while the server reads its file:
+    until it is done, it says that it keeps none."""
+    if info.get("loading"):
+        raise BufferUnavailable("the buffer's server is reading its append-only file")
     policy = info.get("maxmemory_policy") or await config(client, "maxmemory-policy")
     if policy != "noeviction":
         raise BufferEvicts(

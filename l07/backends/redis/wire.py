@@ -246,11 +246,10 @@ def told_of(batch_id: str, blobs: Iterable[bytes]) -> Told:
     try:
         for place, blob in enumerate(blobs):  # noqa: B007  # named in the error
             keys.append(_key_of(blob, offsets))
-        spans = sorted((name.decode(), min(found), max(found)) for name, found in offsets.items())
+        spans = sorted((name.decode(), found) for name, found in offsets.items())
     except (struct.error, ValueError) as err:  # cut off, or no text
         raise BodyDamaged(f"row {place} of {batch_id} is damaged: {err}", batch=batch_id, row=place) from err
-    first, last = ({span[0]: span[end] for span in spans} for end in (1, 2))
-    return Told(tuple(keys), first, last)
+    return Told(tuple(keys), {name: min(at) for name, at in spans}, {name: max(at) for name, at in spans})
 
 
 def _key_of(blob: bytes, offsets: dict[bytes, list[int]]) -> str:

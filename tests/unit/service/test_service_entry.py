@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from l07.errors import BusDamaged
+from l07.errors import BusDamaged, BusUnavailable
 from l07.service.entry import Running, run_consumer, within_grace
 from l07.telemetry import log
 
@@ -119,3 +119,16 @@ def test_the_ingest_with_wrong_settings_says_the_code_and_nothing_else(tmp_path:
     )
     (line,) = done.stderr.splitlines()
     assert (done.returncode, json.loads(line)["code"]) == (1, "E7501")
+
+
+def test_a_server_that_is_away_at_the_start_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    tries = []
+
+    async def main(running: Running) -> None:
+        tries.append(running)
+        if len(tries) < 3:
+            raise BusUnavailable("not yet")
+
+    assert run_consumer("curate", main, {}) == 0
+    assert len(tries) == 3
+    assert [(line["event"], line["code"]) for line in said(capsys)] == [("backing_off", "E7401")] * 2
