@@ -40,9 +40,11 @@ def mean_size() -> float:
 
 
 class Filler:
-    """Writes the next events of the endless row; key and partition as aiokafka and Java choose them."""
+    """Writes the next events of the endless row; key and partition as aiokafka and Java choose them.
 
-    def __init__(self, address: str, *, traces: str, scores: str) -> None:
+    With `planning` every second trace goes there: it is an input like the other, and a type is read from any topic."""
+
+    def __init__(self, address: str, *, traces: str, scores: str, planning: str = "") -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": address,
@@ -53,14 +55,14 @@ class Filler:
                 "log_level": 3,
             }
         )
-        self._topics = {False: traces, True: scores}
+        self._topics = {False: [traces, planning or traces], True: [scores, scores]}
         self._events = copies()
         self.written = 0
 
     def write(self, count: int) -> None:
         """So many more; on the brokers when it returns."""
         for number, (is_score, key, value) in enumerate(itertools.islice(self._events, count), 1):
-            self._put(self._topics[is_score], key, value)
+            self._put(self._topics[is_score][key[-1] % 2], key, value)
             if number % CHUNK == 0:
                 self._producer.poll(0)
         left = self._producer.flush(120)

@@ -22,7 +22,7 @@ from l07.settings import load_settings
 ROOT = Path(__file__).parents[2]
 LOOK_S, SOON_S = 0.05, 0.01
 LIMIT_S = 900.0
-TRACES, SCORES = "execution.traces", "evaluation.quality_scores"
+TRACES, SCORES, PLANNING = "execution.traces", "evaluation.quality_scores", "planning.traces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,14 @@ class Group:
 
 @asynccontextmanager
 async def a_group(
-    servers: Servers, client: str, folder: Path, *, traces: str = TRACES, scores: str = SCORES, **more: object
+    servers: Servers,
+    client: str,
+    folder: Path,
+    *,
+    traces: str = TRACES,
+    scores: str = SCORES,
+    planning: str = PLANNING,
+    **more: object,
 ) -> AsyncIterator[Group]:
     """A new group with an empty buffer of its own; `more` are settings, "__" for a dot."""
     servers.forget()
@@ -117,11 +124,12 @@ async def a_group(
     set_ = {
         "data_dir": folder, "bus__url": f"kafka://{servers.address}", "bus__partitions": PARTITIONS,
         "bus__kafka__create_topics": "true", "bus__kafka__client": client, "bus__kafka__group": name,
-        "buffer__url": servers.url, "buffer__name": name, "topics__traces": traces, "topics__scores": scores, **more,
+        "buffer__url": servers.url, "buffer__name": name, "topics__traces": traces, "topics__scores": scores,
+        "topics__planning": planning, **more,
     }  # fmt: skip
     environ = {f"L07_{key.upper()}": str(value) for key, value in set_.items()}
     async with open_buffer(load_settings(environ).settings) as buffer:
-        group = Group(environ, buffer, (traces, scores), folder)
+        group = Group(environ, buffer, (traces, scores, planning), folder)
         try:
             yield group
         finally:

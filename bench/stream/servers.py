@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import redis
-from confluent_kafka import ConsumerGroupState
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from l07.backends.embedded import server_program
@@ -58,10 +58,15 @@ class Servers:
         for future in self._admin().create_topics(topics, operation_timeout=TOPIC_S).values():
             future.result(TOPIC_S)
 
-    def members(self, group: str) -> int:
-        """Of a group that is at rest; none while it shares out its partitions."""
-        found = self._admin().describe_consumer_groups([group])[group].result(TOPIC_S)
-        return len(found.members) if found.state == ConsumerGroupState.STABLE else 0
+    def shares(self, group: str) -> list[int]:
+        """How many partitions each member has, of a group that is at rest; nothing while it shares them out."""
+        try:
+            found = self._admin().describe_consumer_groups([group])[group].result(TOPIC_S)
+        except KafkaException:  # its coordinator is still being made
+            return []
+        if found.state != ConsumerGroupState.STABLE:
+            return []
+        return [len(member.assignment.topic_partitions) for member in found.members]
 
     def drop_topics(self, names: list[str]) -> None:
         for future in self._admin().delete_topics(names, operation_timeout=TOPIC_S).values():

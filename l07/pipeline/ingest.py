@@ -17,6 +17,7 @@ from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
 from l07.settings import Settings
 
 RAW_LIMIT = 64 * 1024  # bytes of a dead letter's record that are kept; above, a retry reads the source offset again
+_new = tuple.__new__  # all that `Half(...)` does, without its Python function: one for every record
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +86,27 @@ def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | 
         event = inbound.decode(record, limits=rules.limits, names=rules.names)
     except BadEvent as err:  # one record's fault is one dead letter: the only place below the runner that catches
         return Unreadable(part, record.offset, dead_letter(record, err, rules=rules))
-    if isinstance(event, inbound.Other):
-        return Ignored(part, record.offset, "type_not_read")
-    if isinstance(event, inbound.Review):  # checked and counted; no dataset changes by it yet (docs/wire.md)
-        return Ignored(part, record.offset, "review")
+    if isinstance(event, inbound.Trace):
+        return _trace_half(event, record, part, rules)
     if isinstance(event, inbound.Score):
-        return Half(
+        return _new(Half, (
             part, record.offset, record.timestamp_ms, event.key, "score", event.content, "", "",
             event.score, event.confidence, event.evaluation_id, event.body,
-        )  # fmt: skip
-    return _trace_half(event, record, part, rules)
+        ))  # fmt: skip
+    if isinstance(event, inbound.Review):  # checked and counted; no dataset changes by it yet (docs/wire.md)
+        return Ignored(part, record.offset, "review")
+    return Ignored(part, record.offset, "type_not_read")
 
 
 def _trace_half(event: inbound.Trace, record: Record, part: int, rules: IngestRules) -> Half | Ignored:
-    track = next((rule.name for rule in rules.tracks if rule.takes(event.domain, event.source)), None)
-    if track is None:
-        return Ignored(part, record.offset, "no_track")
-    side: Side = "both" if event.score is not None and event.confidence is not None else "trace"
-    return Half(
-        part, record.offset, record.timestamp_ms, event.key, side, event.content, track, event.reason,
-        event.score, event.confidence, event.evaluation_id, event.body,
-    )  # fmt: skip
+    for track in rules.tracks:
+        if track.takes(event.domain, event.source):
+            side: Side = "both" if event.score is not None and event.confidence is not None else "trace"
+            return _new(Half, (
+                part, record.offset, record.timestamp_ms, event.key, side, event.content, track.name, event.reason,
+                event.score, event.confidence, event.evaluation_id, event.body,
+            ))  # fmt: skip
+    return Ignored(part, record.offset, "no_track")
 
 
 def dead_letter(record: Record, err: BadEvent, *, rules: IngestRules) -> Message:
@@ -119,9 +120,11 @@ def dead_letter_of_control(record: Record, err: L07Error, *, dlq: str) -> Messag
 
 
 def _dead_letter(record: Record, err: L07Error, *, cluster: str, dlq: str) -> Message:
-    place = f"{cluster}/{record.topic}/{record.partition}/{record.offset}"
-    ident = hashlib.sha256(place.encode()).hexdigest()[:24]
     value = record.value or b""
+    digest = hashlib.sha256(value).hexdigest()
+    # with the record's content: a topic that was made again has other records under the same offsets
+    cause = f"{cluster}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}/{digest}"
+    ident = hashlib.sha256(cause.encode()).hexdigest()[:24]
     labels = len(record.key or b"") + sum(len(name) + len(text or b"") for name, text in record.headers)
     slim = labels <= RAW_LIMIT  # a letter must fit into its topic; what is left out is read from the source, like `raw`
     envelope: Mapping[str, object] = {
@@ -142,7 +145,7 @@ def _dead_letter(record: Record, err: L07Error, *, cluster: str, dlq: str) -> Me
             timestamp_ms=record.timestamp_ms,
             headers=[[_b64(name), _b64(text)] for name, text in record.headers] if slim else [],
             key=_b64(record.key) if slim else None,
-            sha256=hashlib.sha256(value).hexdigest(),
+            sha256=digest,
             length=len(value),
             raw=_b64(value) if record.value is not None and len(value) <= RAW_LIMIT and slim else None,
         ),

@@ -264,7 +264,7 @@ class Stream:
 
 async def _let_go() -> None:
     """Enough turns of the loop for a batch to be on its way to the server before the decoder takes the processor."""
-    for _ in range(4):
+    for _ in range(3):  # the call, a shard's, and the task in which it is never cancelled
         await asyncio.sleep(0)
 
 

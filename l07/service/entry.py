@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from l07.errors import L07Error
 from l07.runner import with_back_off
 from l07.service.health import Health, served
+from l07.service.heap import keep_freed_memory
 from l07.service.ingesting import stopping
 from l07.settings import Settings, load_settings
 from l07.telemetry import log_to_stderr
@@ -56,6 +57,7 @@ async def _run(name: str, main: Main, settings: Settings) -> None:
     running = Running(settings, Health(name, stall_s=settings.health.stall_s))
     async with served(running.health, settings.health) as port, stopping(running.stop):
         log.info("consumer_started", extra={"consumer": name, "pid": os.getpid(), "port": port})
+        keep_freed_memory()
         gc.collect()
         gc.freeze()  # what is loaded stays: no collection looks at it again
         gc.set_threshold(100_000, 20, 50)  # records come by thousands and hold no cycles

@@ -215,20 +215,21 @@ class Judge:
             self._wrong(f"dead letters {sorted(letters)}, broken {sorted(broken)}")
 
     def _distinct(self, topic: str, kind: str, name: Any) -> dict[str, list[Any]]:
-        """Everything of one type that is on the bus, by name in order of the first; a repeat must be equal byte for byte.
+        """Everything of one type that is on the bus, by name in order of the first; under one id all is equal byte for byte.
 
-        But where a name stands for two things: a place in a topic that was made again, and the number of a batch when the
-        buffer has lost what it had on its disk."""
-        twofold = self.lossy or bool(self.kafka.old)
+        A name may stand for two things: a place in a topic that was made again, and the number of a batch when the buffer
+        has lost what it had on its disk. An id may not."""
         found: dict[str, dict[bytes, Any]] = {}
+        by_id: dict[str, set[bytes]] = {}
         for log in self.kafka.of([topic]):
             for record in log.records.values():
                 document = json.loads(record.value)
                 if document["type"] == kind:
                     found.setdefault(name(document["data"]), {})[record.value] = document["data"]
-        for ident, values in found.items():
-            if len(values) > 1 and not twofold:
-                self._wrong(f"{ident} was published with {len(values)} different values")
+                    by_id.setdefault(document["id"], set()).add(record.value)
+        for ident, values in by_id.items():
+            if len(values) > 1:
+                self._wrong(f"{kind} {ident} was published with {len(values)} different values")
         return {ident: list(values.values()) for ident, values in found.items()}
 
     def _in_order(self, idents: list[str]) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from l07.backends.redis import wire
-from l07.backends.redis.client import Client, answer, call_function, send
+from l07.backends.redis.client import Client, answer, call_function, send, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.rights import needed
 from l07.backends.redis.rules import BufferRules, ends_packed, offsets_packed, tag_of
@@ -226,12 +226,10 @@ class RedisBuffer:
         return await self._transaction(step)
 
     async def _transaction(self, step: wire.Step) -> Any:
-        pipe = self._client.pipeline(transaction=True)
-        pipe.execute_command("UNLINK", f"{self._tag}:in")
+        commands: list[Sequence[Any]] = [("UNLINK", f"{self._tag}:in")]
         if step.bodies:
-            pipe.execute_command("HSET", f"{self._tag}:in", *step.bodies)
-        pipe.execute_command(*self._words("apply", self._rules, *step.words))
-        return (await pipe.execute())[-1]
+            commands.append(("HSET", f"{self._tag}:in", *step.bodies))
+        return await transact(self._client, *commands, self._words("apply", self._rules, *step.words))
 
     def _words(self, name: str, *arguments: str | bytes) -> tuple[str | bytes | int, ...]:
         return ("FCALL", f"{name}_{self._version}", 1, self._tag, self._tag, *arguments)

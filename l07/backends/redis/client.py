@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import redis.asyncio as aioredis
 from redis.asyncio.connection import AbstractConnection
@@ -30,12 +30,53 @@ class Client(Protocol):
     def aclose(self) -> Awaitable[None]: ...
 
 
-def connect(url: str, access: Access = NOBODY) -> aioredis.Redis:
+class OneServer(aioredis.Redis):
+    """The library's client of one server, and a transaction with little around it: the ingest makes one for each slice."""
+
+    async def step(self, *commands: Sequence[Any]) -> Any:
+        """The commands between MULTI and EXEC, in one write; the last one's answer.
+
+        Raises what a pipeline of the library would. A connection whose answers were not all read is closed: they would
+        be the next call's."""
+        pool: Any = self.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
+            answers = await connection.answers(len(commands) + 2)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await asyncio.shield(pool.release(connection))
+        return last_of(answers)
+
+
+async def transact(client: Client, *commands: Sequence[Any]) -> Any:
+    """The commands as one transaction; the last one's answer. A client without `step` makes it with its pipeline."""
+    step = getattr(client, "step", None)
+    if step is not None:
+        return await step(*commands)
+    pipe = client.pipeline(transaction=True)
+    for words in commands:
+        pipe.execute_command(*words)
+    return (await pipe.execute())[-1]
+
+
+def last_of(answers: Sequence[Any]) -> Any:
+    """The answer to the last command before EXEC; a command that was refused before it, or failed in it, comes first."""
+    *queued, done = answers
+    for answered in (*queued, *(done if isinstance(done, list) else [done])):
+        if isinstance(answered, Exception):
+            raise answered
+    return done[-1]
+
+
+def connect(url: str, access: Access = NOBODY) -> OneServer:
     """A client of one server: redis://HOST:PORT/DB, rediss:// or unix:///PATH. Raises BadSetting (E7501)."""
     return client_of(address_of(url, access))
 
 
-def client_of(address: Address, node: Node | None = None) -> aioredis.Redis:
+def client_of(address: Address, node: Node | None = None) -> OneServer:
     """A client of this node of the address, or of its only one."""
     options = OPTIONS | _user(address.access) | {"db": address.db}
     if address.path:
@@ -46,8 +87,8 @@ def client_of(address: Address, node: Node | None = None) -> aioredis.Redis:
     return _pooled(PlainConnection, host=host, port=port, **options)
 
 
-def _pooled(kind: type[AbstractConnection], **options: Any) -> aioredis.Redis:
-    return aioredis.Redis.from_pool(aioredis.ConnectionPool(connection_class=kind, **options))
+def _pooled(kind: type[AbstractConnection], **options: Any) -> OneServer:
+    return cast(OneServer, OneServer.from_pool(aioredis.ConnectionPool(connection_class=kind, **options)))
 
 
 def _user(access: Access) -> dict[str, Any]:
@@ -62,7 +103,7 @@ def _certificates(access: Access) -> dict[str, Any]:
     }
 
 
-def connect_socket(path: Path) -> aioredis.Redis:
+def connect_socket(path: Path) -> OneServer:
     """A client of a server's Unix socket."""
     return _pooled(SocketConnection, path=str(path), **OPTIONS)
 

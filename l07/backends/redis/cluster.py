@@ -8,23 +8,22 @@ it does not see for what is not there. The tag that each script names as its key
 gives the slot away answers every script with ASK: the shard stands still until all its keys are at one place.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import redis.asyncio as aioredis
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError, MovedError, ResponseError
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 
 from l07.backends.address import Address, Node
-from l07.backends.redis.client import Client, client_of, send
+from l07.backends.redis.client import Client, OneServer, client_of, send, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.rules import tag_of
 from l07.errors import BufferOtherKind
 
 HOPS = 5  # a slot that moves more often while one call looks for it is looked up anew by the next
-Call = Callable[[aioredis.Redis], Awaitable[Any]]
+Call = Callable[[OneServer], Awaitable[Any]]
 
 
 class Cluster:
@@ -33,7 +32,7 @@ class Cluster:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._owner: dict[int, Node] = {}
-        self._clients: dict[Node, aioredis.Redis] = {}
+        self._clients: dict[Node, OneServer] = {}
 
     async def node(self, slot: int) -> Node:
         """Raises the library's errors: nobody answers, or nobody has the slot."""
@@ -41,7 +40,7 @@ class Cluster:
             self._owner[slot] = await self._ask_for(slot)
         return self._owner[slot]
 
-    def client(self, node: Node) -> aioredis.Redis:
+    def client(self, node: Node) -> OneServer:
         if node not in self._clients:
             self._clients[node] = client_of(self._address, node)
         return self._clients[node]
@@ -100,6 +99,9 @@ class ShardClient:
     def pipeline(self, transaction: bool = True) -> "ShardPipeline":
         return ShardPipeline(self, transaction)
 
+    async def step(self, *commands: Sequence[Any]) -> Any:
+        return await self.on_owner(lambda client: transact(client, *commands))
+
     async def on_owner(self, call: Call) -> Any:
         """Run `call` with the client of the node that has the slot; after MOVED with the next one."""
         for _ in range(HOPS):
@@ -131,7 +133,7 @@ class ShardPipeline:
     async def execute(self) -> Any:
         return await self._shard.on_owner(self._on)
 
-    async def _on(self, client: aioredis.Redis) -> Any:
+    async def _on(self, client: OneServer) -> Any:
         pipe: Any = client.pipeline(transaction=self._transaction)
         for words in self._commands:
             pipe.execute_command(*words)

@@ -25,6 +25,7 @@ NUMBERS = tuple(b"%d" % n for n in range(MAX_RECORDS + 1))
 NONE = -1.0  # a score or confidence that is not there
 
 encode = msgspec.msgpack.Encoder().encode
+_head, _digest = HEAD.pack, xxhash.xxh3_64_digest  # named once: they run for every record
 
 
 BodyAt = tuple[str, int]
@@ -121,7 +122,8 @@ def step_of(batch: IngestBatch, slice_: str) -> Step:
             key = item.key.encode()
             digests.append(blake2b(key, digest_size=16).digest())
             halves.append(_packed(item, names[item.part], key, own, number))
-            bodies += (NUMBERS[number], item.body)
+            bodies.append(NUMBERS[number])
+            bodies.append(item.body)
         elif isinstance(item, Unreadable):
             others.append((number, UNREADABLE, item.part, item.offset, ""))
             letters.append(_guarded(encode(item.message)))
@@ -140,19 +142,21 @@ def _packed(half: Half, name: bytes, key: bytes, slice_: bytes, number: int) -> 
     """One string that the script stores as it is: it costs the server less than what it would have to put together."""
     _, offset, time_ms, _, side, content, track, reason, score, confidence, tiebreak, body = half
     own_track, why, tie = track.encode(), reason.encode(), tiebreak.encode()
-    numbers = NONE if score is None else score, NONE if confidence is None else confidence
-    sizes = len(name), len(own_track), len(why), len(tie), len(key)
+    score, confidence = NONE if score is None else score, NONE if confidence is None else confidence
     try:
-        head = HEAD.pack(SIDES[side], time_ms, *numbers, content, offset, len(body), number, *sizes)
+        head = _head(
+            SIDES[side], time_ms, score, confidence, content, offset, len(body), number,
+            len(name), len(own_track), len(why), len(tie), len(key),
+        )  # fmt: skip
     except struct.error as err:
         raise BadBatch(f"a {side} whose texts are too long: {err}", key=half.key) from err
     packed = b"".join((head, slice_, name, own_track, why, tie, key))
-    return packed + _check(packed, body)
+    return packed + _digest(packed + body)
 
 
 def _check(covered: bytes, body: bytes) -> bytes:
     """Over all that an example is made of: the server's append-only file has no checksum."""
-    return xxhash.xxh3_64_digest(covered + body)
+    return _digest(covered + body)
 
 
 def check(batch: IngestBatch) -> None:
@@ -162,13 +166,15 @@ def check(batch: IngestBatch) -> None:
         raise BadBatch("a partition stands twice in one batch")
     for part in batch.parts:
         _check_part(part)
-    last = [part.start - 1 for part in batch.parts]
+    last, ends = [part.start - 1 for part in batch.parts], [part.next for part in batch.parts]
+    count = len(last)
     for item in batch.items:
-        if not 0 <= item.part < len(last):
-            raise BadBatch(f"a record names part {item.part} of {len(last)}")
-        if not last[item.part] < item.offset < batch.parts[item.part].next:
-            raise BadBatch(f"offset {item.offset} is out of order or outside of its part {batch.parts[item.part]}")
-        last[item.part] = item.offset
+        place, offset = item.part, item.offset
+        if not 0 <= place < count:
+            raise BadBatch(f"a record names part {place} of {count}")
+        if not last[place] < offset < ends[place]:
+            raise BadBatch(f"offset {offset} is out of order or outside of its part {batch.parts[place]}")
+        last[place] = offset
         if isinstance(item, Half):
             _check_half(item)
 

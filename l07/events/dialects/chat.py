@@ -68,6 +68,9 @@ class ChatMessage(msgspec.Struct, kw_only=True, gc=False):
     refusal: str | None = None
 
 
+_ROLES = frozenset(ROLES)
+
+
 def goal(data: "RunData") -> str:
     """The first thing that the user says."""
     first = next((message.content for message in data.messages or () if message.role == "user"), None)
@@ -92,7 +95,7 @@ def reason(data: "RunData") -> str:
     roles = {message.role for message in data.messages or ()}
     if not roles:
         return "no_messages"
-    if not roles <= ROLES.keys():
+    if not roles <= _ROLES:
         return "unknown_role"
     if "assistant" not in roles:
         return "no_assistant"

@@ -184,3 +184,12 @@ def test_reading_brings_in_no_heavy_package() -> None:
     code = "import sys, l07.events.inbound; print([m for m in ('cloudevents', 'numpy', 'pyarrow', 'redis') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("hidden", [b" " * 10, b',"id":"no"', b',"data":{}'])
+def test_the_fast_way_lets_nothing_stand_where_data_is_absent(hidden: bytes) -> None:
+    event = an_event("execution.completed", {}, id="no")
+    del event["data"]
+    value = tight(event)[:-1] + hidden + b"}"
+    assert len(hidden) == len(b',"data":{}')  # what an absent `data` would be written as
+    assert inbound._quick(value, value, NOW_MS, inbound.Limits(), NAMES) is None

@@ -152,3 +152,10 @@ def test_which_types_are_reviews_is_a_setting() -> None:
     event = an_event("desk.judged", {"execution_id": "x-1", "verdict": "accept", "reviewer": "mia"})
     item = only(ingest([a_slice(TRACES, event)], rules=rules(types__review=["desk.judged"])))
     assert item == Ignored(0, 0, "review")
+
+
+def test_the_same_place_in_a_topic_that_was_made_again_is_another_dead_letter() -> None:
+    """Else one id would stand for two contents, and whoever drops repeats by id would drop the second."""
+    old, new, again = (only(ingest([a_slice(TRACES, raw)], rules=rules())).message for raw in (b"{", b"[", b"{"))
+    assert old == again
+    assert old.key != new.key

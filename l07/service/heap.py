@@ -1,0 +1,17 @@
+"""How this process's memory is kept. glibc hands every freed block of some hundred kilobytes back to the system; each slice of
+records and each answer of a broker is such a block, whose pages are then faulted in and cleared anew."""
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+BLOCK = 32 << 20  # the largest that glibc takes; larger blocks still go back at once
+KEPT = 32 << 20  # free memory at the heap's end that stays with the process: two answers of a broker
+
+
+def keep_freed_memory() -> bool:
+    """Whether the allocator was told; one of another C library (musl, macOS) is left as it is."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, KEPT))
