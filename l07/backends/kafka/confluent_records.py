@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError
 
+from l07.backends.kafka.fetching import headers_of
 from l07.events.record import Record, TopicPartition
 
 MAX_SLICE_BYTES = 16_000_000  # of one answer: a slice of the largest events must not exhaust the memory
@@ -15,8 +16,6 @@ _new = tuple.__new__
 # Called this way Python notices (SystemError); called directly, in a loop that it has made fast, it walks into the list and
 # the process ends. Once is the limit too: the second time the same list comes without an error.
 _asked_headers = methodcaller("headers")
-_Headers = tuple[tuple[bytes, bytes | None], ...]
-_headers_seen: dict[tuple[tuple[str, bytes | None], ...], _Headers] = {}
 
 END: int = KafkaError._PARTITION_EOF
 GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._NO_OFFSET})
@@ -77,7 +76,7 @@ def cut(messages: Sequence[Any], room: int = MAX_SLICE_BYTES) -> Cut:
             continue
         value = message.value()
         try:
-            headers = _headers(_asked_headers(message))
+            headers = headers_of(_asked_headers(message))
         except SystemError:  # a header whose name is not UTF-8
             run.stop = "unreadable"
             continue
@@ -99,16 +98,3 @@ def _note(run: Run, error: KafkaError, message: Any, errors: list[KafkaError]) -
         run.stop = "unreadable"
     else:
         errors.append(error)
-
-
-def _headers(found: Sequence[tuple[str, bytes | None]] | None) -> _Headers:
-    """The client has made text of the names; nearly every record has the same few."""
-    if not found:
-        return ()
-    key = tuple(found)
-    known = _headers_seen.get(key)
-    if known is None:
-        known = tuple((name.encode(), value) for name, value in key)
-        if len(_headers_seen) < 1024 and sum(len(value or b"") for _, value in key) <= 1024:  # they come from outside
-            _headers_seen[key] = known
-    return known

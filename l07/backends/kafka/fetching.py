@@ -50,8 +50,8 @@ _Headers = tuple[tuple[bytes, bytes | None], ...]
 _headers_seen: dict[tuple[tuple[str, bytes | None], ...], _Headers] = {}
 
 
-def _headers(found: Sequence[tuple[str, bytes | None]]) -> _Headers:
-    """aiokafka has made text of the names; nearly every record has the same few."""
+def headers_of(found: Sequence[tuple[str, bytes | None]] | None) -> _Headers:
+    """Both client libraries have made text of the names; nearly every record has the same few."""
     if not found:
         return ()
     key = tuple(found)
@@ -180,7 +180,7 @@ class Fetched:
         topic, partition = self.tp
         try:
             return [
-                _new(Record, (topic, partition, r.offset, r.timestamp, r.key, r.value, _headers(r.headers), ""))
+                _new(Record, (topic, partition, r.offset, r.timestamp, r.key, r.value, headers_of(r.headers), ""))
                 for r in whole
             ]
         except (UnicodeDecodeError, lib.CorruptRecordException):  # a header's name, or a record without form
