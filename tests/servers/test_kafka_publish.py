@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,23 @@ async def test_an_event_that_its_topic_does_not_take_is_named_with_its_size(kafk
         assert said.value.context["topic"] == unique
         await bus.publish(messages(unique, 3))  # through a new producer
         assert b"2" in await everything(bus, unique)
+
+
+@pytest.mark.parametrize("client", ["aiokafka", "confluent"])
+async def test_what_a_clock_far_ahead_has_written_leaves_with_the_time_of_its_sending(
+    kafka: Broker, unique: str, client: str
+) -> None:
+    """A broker refuses a record two hours ahead of its clock, at each repeat: the outbox would stand still for two hours."""
+    await make_topics(kafka.address, {unique: 1})
+    now_ms = time.time_ns() // 1_000_000
+    settings = settings_for(kafka.address, client=client)
+    async with open_bus(settings, check=False) as bus:
+        await bus.publish(
+            [Message(unique, b"k", b"ahead", (), now_ms + 7_200_000), Message(unique, b"k", b"past", (), 1234)]
+        )
+        ahead, past = await bus.read(TopicPartition(unique, 0), 0, limit=2)
+    assert (past.value, past.timestamp_ms) == (b"past", 1234)
+    assert abs(ahead.timestamp_ms - now_ms) < 600_000
 
 
 async def test_a_broker_that_is_away_is_an_outage_and_then_the_same_batch_goes_out(

@@ -11,7 +11,7 @@ import confluent_kafka as lib
 from l07.backends.kafka.config import Brokers
 from l07.backends.kafka.confluent_config import producer_options
 from l07.backends.kafka.confluent_fates import CAUGHT, fate_of, fate_of_error
-from l07.backends.kafka.producer import too_large
+from l07.backends.kafka.producer import time_of, too_large
 from l07.errors import BusUnavailable, HeaderUnfit, L07Error, MessageTooLarge
 from l07.events.record import Message
 
@@ -87,7 +87,8 @@ def _hand_over(
         if error is not None:
             failed.append(error)
 
-    topic, key, value, _, time_ms = message
+    topic, key, value, _, _ = message
+    time_ms = time_of(message)
     while True:
         try:
             client.produce(topic, value, key, on_delivery=done, timestamp=time_ms or 0, headers=headers)

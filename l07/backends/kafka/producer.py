@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ log = logging.getLogger("l07.kafka")
 MAX_BATCH_BYTES = 131_072  # the library's 16 KiB halve the rate of an idempotent producer
 MAX_REQUEST_BYTES = 100_000_000  # the topic's max.message.bytes decides, not the client
 CLOSE_S = 10.0
+AHEAD_MS = 1_800_000  # half of what brokers allow by default
 
 
 class Producer:
@@ -82,6 +84,13 @@ class Producer:
             await _close(client)
 
 
+def time_of(message: Message) -> int | None:
+    """The record time that goes out. Brokers refuse one that is an hour ahead (`message.timestamp.after.max.ms`), and would
+    refuse it at each repeat: what was written by a clock far ahead gets the time of its sending."""
+    time_ms, now_ms = message.timestamp_ms, time.time_ns() // 1_000_000
+    return time_ms if time_ms is None or time_ms <= now_ms + AHEAD_MS else None
+
+
 async def _send(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any]":
     try:
         headers = [(name.decode(), value) for name, value in message.headers]
@@ -89,7 +98,7 @@ async def _send(client: AIOKafkaProducer, message: Message) -> "asyncio.Future[A
         future = await _send_raw(client, message)
     else:
         future = await client.send(
-            message.topic, message.value, key=message.key, headers=headers, timestamp_ms=message.timestamp_ms
+            message.topic, message.value, key=message.key, headers=headers, timestamp_ms=time_of(message)
         )
     future.add_done_callback(_seen)
     return future
@@ -102,7 +111,7 @@ async def _send_raw(client: AIOKafkaProducer, message: Message) -> "asyncio.Futu
     partition = client._partition(message.topic, None, message.key, None, message.key, None)
     batch = _RawBatch(MAX_REQUEST_BYTES, 0)
     headers = [(_Name(name), value) for name, value in message.headers]
-    batch.append(timestamp=message.timestamp_ms, key=message.key, value=message.value, headers=headers)
+    batch.append(timestamp=time_of(message), key=message.key, value=message.value, headers=headers)
     batch.close()
     future: asyncio.Future[Any] = await client.send_batch(batch, message.topic, partition=partition)
     return future
