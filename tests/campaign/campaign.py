@@ -216,9 +216,8 @@ class _Play:
         everybody = [*stage.members, stage.extra]
         judged.must("errors that nobody caught", (line for member in everybody for line in member.tracebacks()))
         _healed(self.report, stage.samples)
-        judged.must(
-            "faults not healed", (f"{hurt.kind} at {hurt.at_s}" for hurt in self.report.faults if hurt.healed_s is None)
-        )
+        slow = [hurt for hurt in self.report.faults if hurt.healed_s is None or hurt.healed_s > HEAL_S]
+        judged.must("faults not healed", (f"{hurt.kind} at {hurt.at_s}: {hurt.healed_s} s" for hurt in slow))
         self.report.judgement = judged
         self.report.numbers = self._numbers()
 
