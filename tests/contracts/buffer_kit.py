@@ -132,7 +132,7 @@ async def a_server(kind: str, folder: Path) -> AsyncIterator[Any]:
 
 
 async def drop(client: Any, name: str) -> None:
-    async for key in client.scan_iter(match=f"{{l07:{name}:0}}*", count=1000):
+    async for key in client.scan_iter(match=f"{{l07:{name}:*}}*", count=1000):
         await client.unlink(key)
 
 

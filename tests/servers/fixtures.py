@@ -76,7 +76,7 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     """Shared with other tests: use `unique` in the buffer's name."""
-    return f"{server_url(redis_server.url)}/0"
+    return redis_server.url if redis_server.url.startswith("unix://") else f"{server_url(redis_server.url)}/0"
 
 
 def server_url(url: str) -> str:
