@@ -50,6 +50,7 @@ def many_crashes(seed: int, server: Any, *, barrier: bool) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_without_the_barrier_the_real_buffer_is_caught(server: Any) -> None:
     assert [seed for seed in range(6) if many_crashes(seed, server, barrier=True)] == []
     assert any(many_crashes(seed, server, barrier=False) for seed in range(24))
