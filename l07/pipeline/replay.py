@@ -231,9 +231,7 @@ async def _apply(buffer: ExampleBuffer, slice_: Slice, rules: IngestRules, count
     counted.fates.update(applied.counts)
 
 
-async def accept_reset(
-    bus: Bus, buffer: ExampleBuffer, wanted: Sequence[Span]
-) -> dict[TopicPartition, tuple[int | None, int]]:
+async def accept_reset(buffer: ExampleBuffer, wanted: Sequence[Span]) -> dict[TopicPartition, tuple[int | None, int]]:
     """Make the buffer go on at each span's start, whatever it had: old and new offset by partition."""
     stored = await buffer.positions()
     await buffer.reset({span.tp: span.start for span in wanted})

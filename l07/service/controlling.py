@@ -24,7 +24,7 @@ from l07.pipeline import announce, train
 from l07.ports import Bus, ExampleBuffer, Lease, Leases, Subscription
 from l07.routes import Ports, routes
 from l07.runner import Handler, Routes, control_step
-from l07.service.entry import Running
+from l07.service.entry import Running, ended
 from l07.service.health import Health
 from l07.service.ingesting import Report, now_text, repeat
 from l07.settings import Settings
@@ -73,8 +73,8 @@ class Control:
             begun = time.monotonic()
             self.report({"phase": consumer, "subject": event.subject})
             with self.health.handling(type(event).__name__):
-                ended = await self._unless_stopped(handler(event), grace_s=GRACE_S)
-            if ended:
+                whole = await self._unless_stopped(handler(event), grace_s=GRACE_S)
+            if whole:
                 self.report({"phase": consumer, "subject": event.subject, "seconds": time.monotonic() - begun})
 
         return telling
@@ -83,16 +83,13 @@ class Control:
         """Whether `work` came to its end. After a stop it has `grace_s` left, then it is cut off: whatever is cut off here
         may be cut off anywhere, and is done again by the next run."""
         task = asyncio.create_task(work)
-        stopped = asyncio.create_task(self.stop.wait())
         try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({task}, timeout=None if not self.stop.is_set() else grace_s)
-            if task.done():
+            if await ended(task, self.stop, grace_s=grace_s):
                 task.result()
                 return True
             return False
         finally:
-            await _end(stopped, task)
+            await _end(task)
 
     # -------------------------------------------------------------- jobs
 
@@ -240,7 +237,7 @@ async def joined(
         for name in consumers:
             table = routes(name, ports)
             control.tables[name] = {kind: control.told(name, handler) for kind, handler in table.items()}
-            group = bus.subscribe([settings.topics.events], group=f"{settings.bus.kafka.group}.{name}")
+            group = bus.subscribe([settings.topics.events], group=f"l07.{name}")
             control.members[name] = await stack.enter_async_context(group)
         yield control
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from l07.errors import L07Error
 from l07.runner import with_back_off
@@ -69,17 +70,25 @@ async def _run(name: str, main: Main, settings: Settings) -> None:
 async def within_grace(work: Awaitable[None], stop: asyncio.Event, *, grace_s: float) -> bool:
     """Whether `work` came to its end by itself; after `stop` it has `grace_s` left."""
     task = asyncio.ensure_future(work)
-    stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({task}, timeout=grace_s if stop.is_set() else None)
-        if task.done():
+        if await ended(task, stop, grace_s=grace_s):
             task.result()
             return True
         log.warning("consumer_cut_off", extra={"grace_s": grace_s})
         return False
     finally:
-        stopped.cancel()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def ended(task: "asyncio.Future[None]", stop: asyncio.Event, *, grace_s: float) -> bool:
+    """Wait for `task`, but after `stop` no longer than `grace_s`; whether it ended. Nothing is cancelled here."""
+    stopped = asyncio.create_task(stop.wait())
+    either: set[asyncio.Future[Any]] = {task, stopped}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=grace_s if stop.is_set() else None)
+        return task.done()
+    finally:
+        stopped.cancel()

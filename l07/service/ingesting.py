@@ -28,6 +28,7 @@ log = logging.getLogger("l07.ingest")
 Report = Callable[[Mapping[str, Any]], None]
 TICK_S = 5.0
 MOST_BACK_OFF_S = 5.0  # a group forgets members that do not poll; and the input grows meanwhile
+RELAY_REST_S = 0.1
 LAST_RELAY_S = 2.0
 
 
@@ -79,20 +80,23 @@ class Ingest:
             self.buffer, self.bus, topic=self.settings.topics.events, prefix=self.settings.types.prefix
         )
         METRICS.add(RELAYED, sent)
-        return sent + await self._alerts()
+        await self._alerts()
+        return sent
 
-    async def tick(self) -> int:
+    async def tick(self) -> None:
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
         at_end = await self.stream.at_end()
         inputs = await self.bus.end_offsets(self.watch.topics)
         sealed = await self.buffer.tick(now_ms=now_ms, at_end=at_end, inputs=sorted(inputs))
         if sealed:
             self.report({"phase": "ingest", "sealed": list(sealed)})
-        return 0
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Batches and ticks, until stopped. One task: a subscription has one caller."""
-        return (repeat(self.turn, self.stop, most_s=MOST_BACK_OFF_S),)
+        """Batches with ticks, in one task because a subscription has one caller; and the outbox. Until stopped."""
+        return (
+            repeat(self.turn, self.stop, most_s=MOST_BACK_OFF_S),
+            repeat(self.relay, self.stop, rest_s=RELAY_REST_S),
+        )
 
     async def drain(self, *, failed: asyncio.Task[None] | None = None) -> None:
         """All that is on the bus, in the merged order; then the rest is sealed. Ends early when stopped or when `failed` ends."""
@@ -109,7 +113,7 @@ class Ingest:
     async def forever(self) -> None:
         """The deployed ingest: batches, ticks and the outbox, until stopped; one that fails stops all."""
         async with asyncio.TaskGroup() as group:
-            for loop in (*self.loops(), repeat(self.relay, self.stop, rest_s=0.1)):
+            for loop in self.loops():
                 group.create_task(loop)
 
     async def put_down(self) -> None:
@@ -121,14 +125,13 @@ class Ingest:
         except (Transient, TimeoutError) as err:  # the next run does it
             log.warning("left_undone", extra={"why": str(err)})
 
-    async def _alerts(self) -> int:
+    async def _alerts(self) -> None:
         """One at a time: what the bus has is not sent again when the next one fails."""
         topics, types, alerts = self.settings.topics, self.settings.types, self.watch.alerts
         for number in range(len(alerts)):
             await self.bus.publish([cloudevents.encode(alerts[0], topic=topics.events, prefix=types.prefix)])
             alerts.pop(0)
             log.info("alert_sent", extra={"number": number})
-        return 0
 
     def _tell(self, records: int, counts: Mapping[str, int], sealed: Sequence[str]) -> None:
         self.report({"phase": "ingest", "records": records, "counts": dict(counts), "sealed": list(sealed)})

@@ -16,7 +16,7 @@ from l07.routes import CONSUMERS
 from l07.runner import pause, with_back_off
 from l07.service.controlling import Control, joined
 from l07.service.health import Health
-from l07.service.ingesting import Ingest, Report, opened_ingest, repeat, stopping
+from l07.service.ingesting import Ingest, Report, opened_ingest, stopping
 from l07.settings import Settings
 
 Until = Literal["forever", "idle", "dataset"]
@@ -39,7 +39,7 @@ class Loop:
     async def forever(self) -> None:
         """Until stopped: every step again and again, each in its own task; one that fails stops all."""
         async with asyncio.TaskGroup() as group:
-            for loop in (*self.ingest.loops(), repeat(self.ingest.relay, self.stop, rest_s=0.1), *self.control.loops()):
+            for loop in (*self.ingest.loops(), *self.control.loops()):
                 group.create_task(loop)
 
     async def until_idle(self, *, jobs: bool) -> None:

@@ -1,7 +1,8 @@
 """A stop is not held up by what is in hand; a trainer works only on what is its own, and lets go of it at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from l07.backends.kafka.config import brokers
 from l07.backends.store import FolderLeases
 from l07.errors import BusUnavailable, MoveNotAllowed, TrainExtraMissing
 from l07.pipeline import train
 from l07.ports import Progress
 from l07.service import controlling
-from l07.service.controlling import Control
+from l07.service.controlling import Control, joined
 from l07.service.health import Health
 from l07.settings import Settings, load_settings
 from l07.telemetry import Metrics
@@ -332,3 +334,24 @@ async def test_leases_that_were_lost_do_not_bring_old_fences_back(house: House) 
     await house.jobs.append("job.queued", "a:1.1.0", {**house.jobs.lines[0].body, "version": "1.1.0"}, at=AT)
     assert [await one.work(), await one.work()] == [1, 1]
     assert train.fence_of(house.jobs.lines, "a") == 2
+
+
+async def test_the_group_s_prefix_is_put_before_its_name_once(tmp_path: Path) -> None:
+    """The backend does it for every group (l07.backends.kafka.config); done here too, it would stand there twice."""
+    kafka = {"bus.url": "kafka://b:9092", "bus.kafka.group": "acme"}
+    settings = load_settings({}, overrides={"data_dir": tmp_path, **kafka}).settings
+    asked: list[str] = []
+
+    class Groups:
+        @asynccontextmanager
+        async def subscribe(self, topics: Any, *, group: str, start: Any = None) -> AsyncIterator[None]:
+            asked.append(brokers(settings).group(group))
+            yield
+
+    bus: Any = Groups()
+    health = Health("run", stall_s=1.0)
+    async with joined(
+        settings, ["train", "release"], bus=bus, buffer=None, report=lambda _: None, health=health, stop=asyncio.Event()
+    ):
+        pass
+    assert asked == ["acme.train", "acme.release"]
