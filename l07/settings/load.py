@@ -24,7 +24,7 @@ class Loaded:
 
 PREFIX = "L07_"
 _SECRET = re.compile(r"(^|[._])(password|secret)($|\.)")  # the value is shown in no error
-OWN_VARIABLES = {"L07_CONFIG", "L07_TEST_KAFKA", "L07_TEST_REDIS", "L07_TEST_SERVERS"}  # read elsewhere, not settings
+OWN_VARIABLES = {"L07_CONFIG", "L07_VENV", "L07_TEST_KAFKA", "L07_TEST_REDIS", "L07_TEST_SERVERS"}  # not settings
 
 
 def load_settings(

@@ -112,7 +112,7 @@ class House:
         found = await backends.open_ledger(self.settings, ledger).entries()
         return [entry for entry in found if not kinds or entry.kind in kinds]
 
-    async def until_entries(self, ledger: str, kind: str, count: int = 1, *, within_s: float = 30.0) -> Sequence[Entry]:
+    async def until_entries(self, ledger: str, kind: str, count: int = 1, *, within_s: float = 60.0) -> Sequence[Entry]:
         async with asyncio.timeout(within_s):
             while len(found := await self.entries(ledger, kind)) < count:
                 for process in self.processes:
@@ -201,11 +201,11 @@ async def begun(house: House, count: int) -> None:
         raise AssertionError(f"{house.children()} of {count} children began\n{house.tails()}") from err
 
 
-async def ended(process: "subprocess.Popen[bytes]", *, within_s: float = 30.0) -> int:
+async def ended(process: "subprocess.Popen[bytes]", *, within_s: float = 60.0) -> int:
     return await asyncio.to_thread(process.wait, within_s)
 
 
-async def eventually(happened: Callable[[], Any], *, within_s: float = 30.0) -> None:
+async def eventually(happened: Callable[[], Any], *, within_s: float = 60.0) -> None:
     """`happened` is asked and awaited again and again."""
     async with asyncio.timeout(within_s):
         while not await happened():  # noqa: ASYNC110  # nobody tells

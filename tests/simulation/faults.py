@@ -13,6 +13,12 @@ def kill_at_call(sim: Any, fault: Fault) -> None:
         process.dies_at_call = process.calls + 1 + fault.which % 40
 
 
+def nap(sim: Any, fault: Fault) -> None:
+    process = sim.node_of(fault).process
+    if process is not None:
+        process.nap_s = fault.lasts_s
+
+
 def leave(sim: Any, fault: Fault) -> None:
     node = sim.node_of(fault)
     if node.ingest is not None and len(sim.nodes) > 1:
@@ -66,6 +72,7 @@ FAULTS: dict[str, Callable[[Any, Fault], None]] = {
     "kill": lambda sim, fault: sim.node_of(fault).kill(),
     "kill at call": kill_at_call,
     "sleep": lambda sim, fault: sim.node_of(fault).sleep(fault.lasts_s),
+    "sleep in publish": nap,
     "rebalance": lambda sim, fault: sim.kafka.group(INGEST_GROUP, sim.inputs).rebalance(),
     "member leaves": leave,
     "member joins": join,

@@ -145,7 +145,7 @@ class Simulation:
         self.redis.log_number = lambda tp: self.kafka.logs[tp].number
         self.world: World = a_world(self.rng, runs=self.plan.runs, live_s=FAULTS_S)
         self.nodes = [Node(self, f"member{number}") for number in range(self.plan.members)]
-        self.net.killed = self._killed
+        self.net.killed, self.net.naps = self._killed, self._naps
         group = self.kafka.group(ingesting.INGEST_GROUP, INPUTS)
         group.cooperative = self.plan.cooperative
 
@@ -285,6 +285,11 @@ class Simulation:
         process.kill()
         next(node for node in self.nodes if node.process is process)._lost(process)
 
+    def _naps(self, process: Process) -> None:
+        """While a publish is under way: what it says afterwards to the buffer is about what was there before."""
+        seconds, process.nap_s = process.nap_s, 0.0
+        next(node for node in self.nodes if node.process is process).sleep(seconds)
+
     def session_over(self, process: Process) -> None:
         for group in self.kafka.groups.values():
             for member in group.members:
@@ -306,7 +311,7 @@ class Simulation:
         for node in self.nodes:
             node.wanted = True
             if node.process is not None:
-                node.process.dies_at_call = 0
+                node.process.dies_at_call, node.process.nap_s = 0, 0.0
             node.start()
 
     def _operate(self) -> None:

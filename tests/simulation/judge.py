@@ -208,6 +208,8 @@ class Judge:
             announced = [data["keys"] for data in seals.get(ident, ())]
             if keys not in announced:
                 self._wrong(f"{ident} holds {keys}, it was announced with {announced}")
+            if not self.lossy and any(other != keys for other in announced):
+                self._wrong(f"{ident} was announced with {announced}, and nothing that was on a disk was lost")
         self._in_order(list(seals))
         letters = self._distinct(DLQ, "learning.dead_letter", lambda d: f"{d['topic']}:{d['partition']}@{d['offset']}")
         broken = {f"{t.tp}@{t.offset}" for t in self.taken if t.spec.side == "broken"}

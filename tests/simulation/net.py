@@ -26,6 +26,7 @@ class Process:
     asleep_until: float = 0.0
     calls: int = 0
     dies_at_call: int = 0  # 0: at none
+    nap_s: float = 0.0  # how long it sleeps while its next publish is under way
     tasks: list[Any] = field(default_factory=list)
 
     def kill(self) -> None:
@@ -57,6 +58,7 @@ class Net:
     slow: float = 0.02  # share of calls that take long
     trace: list[str] | None = None
     killed: Callable[[Process], None] = lambda process: None
+    naps: Callable[[Process], None] = lambda process: None
     processes: list[Process] = field(default_factory=list)
 
     def say(self, who: str, what: str) -> None:
@@ -89,6 +91,8 @@ class Net:
         answer = self.loop.create_future()
         way = _Way(self, process, server, name, effect, answer, server.epoch)
         asleep = max(0.0, process.asleep_until - self.loop.now)
+        if name == "publish" and process.nap_s:
+            self.naps(process)
         self.loop.call_later(asleep + self.delay() + extra_s, way.arrive)
         return await answer
 

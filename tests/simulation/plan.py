@@ -62,7 +62,7 @@ KINDS = {
     "retention": (2, 0.0),
     "compaction": (1, 0.0),
 }
-LOSSY = {"buffer flushed": (4, 1.0), "buffer restored": (4, 1.0)}
+LOSSY = {"buffer flushed": (4, 1.0), "buffer restored": (4, 1.0), "sleep in publish": (4, 8.0)}
 
 
 def a_plan(seed: int, *, lossy: bool = False) -> Plan:

@@ -113,6 +113,12 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def heartbeat_ms(session_ms: int) -> int:
+    """A member hears of a rebalance at its next heartbeat: with a third of the session, as the clients have it, the others
+    of one that died would stand still for a third longer than the session."""
+    return min(3000, session_ms // 6)
+
+
 def aiokafka_options(brokers: Brokers) -> Mapping[str, Any]:
     """What every client object of aiokafka takes: consumer, producer and admin."""
     from l07.backends.kafka.tokens import TokenProvider

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from l07.backends.kafka.config import CLIENT_ID, PREFETCH_S, Brokers, milliseconds
+from l07.backends.kafka.config import CLIENT_ID, PREFETCH_S, Brokers, heartbeat_ms, milliseconds
 from l07.backends.kafka.tokens import fetch_token
 from l07.settings.servers import Kafka
 
@@ -71,7 +71,7 @@ def member_options(brokers: Brokers, group: str) -> Options:
     return options | {
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": session_ms,
-        "heartbeat.interval.ms": min(3000, session_ms // 3),
+        "heartbeat.interval.ms": heartbeat_ms(session_ms),
         "max.poll.interval.ms": max(MAX_POLL_MS, session_ms),
     }
 

@@ -304,10 +304,12 @@ class Member:
             for tp in new:
                 self._places[tp].fetching = True
 
-    def _forget(self, tps: Iterable[TopicPartition]) -> None:
+    def _forget(self, tps: Iterable[TopicPartition], *, revoked: bool = False) -> None:
+        """`revoked`: the library asks for them, and waits for one answer even where none is fetched."""
         gone = [tp for tp in tps if (place := self._places.get(tp)) is not None and place.fetching]
-        if gone:
+        if gone or revoked:
             self._consumer.incremental_unassign([lib.TopicPartition(*tp) for tp in gone])
+        if gone:
             for tp in gone:
                 self._places[tp].fetching = False
             self._rest = [m for m in self._rest if (m.topic(), m.partition()) not in gone]
@@ -331,9 +333,10 @@ class Member:
         self._lose(parts)
 
     def _lose(self, parts: Sequence[Any]) -> None:
+        """One answer to the library and no second: in a close it goes on after the first, and would never answer another;
+        the whole process would stand still with it, for it waits with Python's lock in its hand."""
         tps = tuple(TopicPartition(part.topic, part.partition) for part in parts)
-        self._forget(tps)
-        self._consumer.incremental_unassign([])
+        self._forget(tps, revoked=True)
         self._lost(tps)
 
     def _lost(self, tps: tuple[TopicPartition, ...]) -> None:

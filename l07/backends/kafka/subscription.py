@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as LibPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from l07.backends.kafka.config import Brokers, aiokafka_options, milliseconds
+from l07.backends.kafka.config import Brokers, aiokafka_options, heartbeat_ms, milliseconds
 from l07.backends.kafka.fates import CAUGHT, fate_of
 from l07.backends.kafka.fetching import read_raw, take, wake_fetcher
 from l07.errors import BusUnavailable, L07Error, NoMergedOrder
@@ -259,7 +259,7 @@ class KafkaSubscription:
             group_id=self._brokers.group(self._group),
             group_instance_id=self._brokers.instance(self._group),
             session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // 3,
+            heartbeat_interval_ms=heartbeat_ms(session_ms),
             rebalance_timeout_ms=session_ms,
             max_poll_interval_ms=NEVER_MS,
             partition_assignment_strategy=(_Assignor(self._assigned),),

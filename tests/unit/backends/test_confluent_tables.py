@@ -117,7 +117,7 @@ def test_a_member_of_each_protocol() -> None:
     assert classic["group.id"] == "other.ingest"
     assert classic["group.instance.id"] == "pod-1.ingest"
     assert classic["partition.assignment.strategy"] == "cooperative-sticky"
-    assert (classic["session.timeout.ms"], classic["heartbeat.interval.ms"]) == (9000, 3000)
+    assert (classic["session.timeout.ms"], classic["heartbeat.interval.ms"]) == (9000, 1500)
     new = options_of(member_options, "l07.ingest", protocol="consumer")
     assert new["group.protocol"] == "consumer"
     assert not {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"} & new.keys()
