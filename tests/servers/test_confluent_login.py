@@ -1,10 +1,7 @@
 """The second Kafka client on a broker with TLS and SASL: the same settings as the first one's."""
 
-import base64
 import datetime
 import ipaddress
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +15,11 @@ from l07.errors import BusLoginRefused
 from l07.events.record import Message
 from tests.servers.confluent_kit import a_bus, from_the, reached, records_of, until
 from tests.servers.kafka_server import HomeBroker
+from tests.servers.login_kit import CLIENT, SECRET, an_oauth_server, token
 
 PLAIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_l07="right";'
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+SCRAMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 TOKEN = (
     'org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="b";'
 )
@@ -43,13 +43,6 @@ def a_certificate() -> tuple[str, str]:
     return certificate.decode(), private.decode()
 
 
-def a_token() -> str:
-    """Unsigned, as a broker without a key of the OAuth server takes it."""
-    now = time.time()
-    parts = ({"alg": "none"}, {"sub": "l07", "iat": int(now), "exp": int(now) + 600})
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
-
-
 @pytest.mark.timeout(180)
 async def test_each_login_over_tls_reads_and_writes(
     home_broker: Callable[..., HomeBroker], unique: str, tmp_path: Path
@@ -57,7 +50,8 @@ async def test_each_login_over_tls_reads_and_writes(
     certificate, key = a_certificate()
     ca_file, token_file = tmp_path / "ca.pem", tmp_path / "token"
     ca_file.write_text(certificate)
-    token_file.write_text(a_token())
+    token_file.write_text(token())
+    mechanisms = ",".join(("PLAIN", "OAUTHBEARER", *SCRAMS))
     broker = home_broker(
         security="SASL_SSL",
         extra={
@@ -65,26 +59,44 @@ async def test_each_login_over_tls_reads_and_writes(
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": certificate,
             "ssl.keystore.key": key,
-            "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
-            "listener.name.client.sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
+            "sasl.enabled.mechanisms": mechanisms,
+            "listener.name.client.sasl.enabled.mechanisms": mechanisms,
             "listener.name.client.plain.sasl.jaas.config": PLAIN,
             "listener.name.client.oauthbearer.sasl.jaas.config": TOKEN,
+            **{f"listener.name.client.{name.lower()}.sasl.jaas.config": SCRAM for name in SCRAMS},
         },
     )
+    for name in SCRAMS:
+        broker.tool(
+            "kafka.admin.ConfigCommand", "--bootstrap-server", f"127.0.0.1:{broker.internal}", "--alter",
+            "--add-config", f"{name}=[password=right]", "--entity-type", "users", "--entity-name", "l07",
+        )  # fmt: skip
     common = {"security": "SASL_SSL", "ca_file": str(ca_file)}
-    logins = [
-        {"sasl_mechanism": "PLAIN", "username": "l07", "password": "right"},
-        {"sasl_mechanism": "OAUTHBEARER", "token_file": str(token_file)},
-    ]
-    for number, login in enumerate(logins):
-        topic = f"login{number}.{unique}"
-        async with a_bus(broker.address, **common, **login) as bus:
-            await bus.publish([Message(topic, b"k", b"v")])
-            async with bus.subscribe([topic], group=topic, start=from_the(0)) as sub:
-                assert [record.value for record in records_of(await until(sub, reached(1)))] == [b"v"]
-    with pytest.raises(BusLoginRefused):
-        async with a_bus(broker.address, **common, **logins[0] | {"password": "wrong"}):
-            pass
+    person = {"username": "l07", "password": "right"}
+    with an_oauth_server() as oauth:
+        client = {"token_url": oauth.url, "token_client_id": CLIENT, "token_client_secret": SECRET}
+        logins = [
+            *({"sasl_mechanism": name} | person for name in ("PLAIN", *SCRAMS)),
+            {"sasl_mechanism": "OAUTHBEARER", "token_file": str(token_file)},
+            {"sasl_mechanism": "OAUTHBEARER"} | client,
+        ]
+        for number, login in enumerate(logins):
+            await read_and_write(broker, f"login{number}.{unique}", **common, **login)
+        assert oauth.asked
+        for wrong in (
+            *({**login, "password": "wrong"} for login in logins[:3]),
+            logins[4] | {"token_client_secret": "x"},
+        ):
+            with pytest.raises(BusLoginRefused):
+                async with a_bus(broker.address, **common, **wrong):
+                    pass
     with pytest.raises(BusLoginRefused):
         async with a_bus(broker.address, security="SASL_SSL", **logins[0]):  # the system does not know this certificate
             pass
+
+
+async def read_and_write(broker: HomeBroker, topic: str, **login: str) -> None:
+    async with a_bus(broker.address, **login) as bus:
+        await bus.publish([Message(topic, b"k", b"v")])
+        async with bus.subscribe([topic], group=topic, start=from_the(0)) as sub:
+            assert [record.value for record in records_of(await until(sub, reached(1)))] == [b"v"]

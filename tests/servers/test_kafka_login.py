@@ -1,9 +1,6 @@
 """TLS and SASL against real brokers, and that a login that is refused is no outage."""
 
 import asyncio
-import base64
-import json
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -19,6 +16,7 @@ from l07.errors import BusForbidden, BusLoginRefused
 from tests.servers.kafka_kit import Begin, a_bus, gather_records, messages
 from tests.servers.kafka_server import Broker, HomeBroker
 from tests.servers.kafka_topics import make_topics
+from tests.servers.login_kit import CLIENT, SECRET, an_oauth_server, token
 
 PASSWORD = "correct horse"
 MODULE = "org.apache.kafka.common.security"
@@ -69,14 +67,7 @@ async def test_scram(home_broker: Callable[..., HomeBroker], unique: str, mechan
     await refused(broker, "E7410", **login | {"password": "wrong"})
 
 
-def token(seconds: int) -> str:
-    """What the broker's validator for tests takes: no signature."""
-    now = int(time.time())
-    parts = ({"alg": "none"}, {"sub": "me", "iat": now, "exp": now + seconds})
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts) + "."
-
-
-async def test_oauthbearer(home_broker: Callable[..., HomeBroker], unique: str, tmp_path: Path) -> None:
+def taking_tokens(home_broker: Callable[..., HomeBroker]) -> HomeBroker:
     jaas = f'{MODULE}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
     handler = f"{MODULE}.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
     extra = {
@@ -84,15 +75,31 @@ async def test_oauthbearer(home_broker: Callable[..., HomeBroker], unique: str, 
         JAAS.format(mechanism="oauthbearer"): jaas,
         "listener.name.client.oauthbearer.sasl.server.callback.handler.class": handler,
     }
-    broker = await asyncio.to_thread(lambda: home_broker(security="SASL_PLAINTEXT", extra=extra))
+    return home_broker(security="SASL_PLAINTEXT", extra=extra)
+
+
+async def test_a_token_out_of_a_file(home_broker: Callable[..., HomeBroker], unique: str, tmp_path: Path) -> None:
+    broker = await asyncio.to_thread(taking_tokens, home_broker)
     file = tmp_path / "token"
-    file.write_text(token(3600) + "\n")
+    file.write_text(token() + "\n")
     login = {"security": "SASL_PLAINTEXT", "sasl_mechanism": "OAUTHBEARER", "token_file": str(file)}
     await round_trip(broker, unique, **login)
     file.write_text(token(-3600))
     await refused(broker, "E7410", **login)
     file.unlink()
     await refused(broker, r"E7410.*token file", **login)
+
+
+async def test_a_token_from_an_oauth_server(home_broker: Callable[..., HomeBroker], unique: str) -> None:
+    broker = await asyncio.to_thread(taking_tokens, home_broker)
+    with an_oauth_server() as oauth:
+        login = {"security": "SASL_PLAINTEXT", "sasl_mechanism": "OAUTHBEARER", "token_url": oauth.url,
+                 "token_client_id": CLIENT, "token_client_secret": SECRET, "token_scope": "kafka"}  # fmt: skip
+        await round_trip(broker, unique, **login)
+        assert {form["scope"][0] for form in oauth.asked} == {"kafka"}
+        assert len(oauth.asked) <= 6, "a token is kept while it is fresh: one for each client object"
+        await refused(broker, r"E7410.*answered 401", **login | {"token_client_secret": "wrong"})
+        assert oauth.refused
 
 
 # ------------------------------------------------------------------ TLS

@@ -29,6 +29,7 @@ BITE = 250
 IDLE_S = 0.5  # without a fetch for this long the thread calls in by itself
 ASIDE_S = 3.0  # and after this long it gives up what was fetched ahead
 LEAVE_S = 10.0  # leaving the group may wait for brokers that are away
+GOODBYE_S = 1.0  # for giving partitions back; a static member says no goodbye and keeps its name
 
 Ticket = tuple[int, int]  # (assignment, placing): what was fetched under another one is dropped
 
@@ -145,7 +146,7 @@ class Member:
         try:
             while (asked := self._next_asked()) is not None:
                 asked.run()
-            self._consumer.close()
+            self._go()
         finally:
             self._ended = True
             while not self._asked.empty():
@@ -162,11 +163,24 @@ class Member:
     def _open_again(self) -> None:
         """After an error that ends a client object for good. Raises it once: whoever asks next gets the new one."""
         error, self.error = self.error, None
-        with contextlib.suppress(lib.KafkaException, RuntimeError):
-            self._consumer.close()
+        self._consumer = None  # never closed: see `_go`
         self._lost(tuple(self._assigned))
         self._open()
         raise lib.KafkaException(error)
+
+    def _go(self) -> None:
+        """Out of the group, and never by the library's close.
+
+        In a close that revokes partitions the library goes on by itself after a fatal error, and after our first answer;
+        what is said to it then is never answered, and it waits with Python's lock in its hand: the whole process stands
+        still. To unsubscribe gives back the partitions and says goodbye too, and the destructor calls nobody back."""
+        with contextlib.suppress(lib.KafkaException, RuntimeError):
+            self._consumer.unsubscribe()
+            until = time.monotonic() + GOODBYE_S
+            while (self._assigned or self._consumer.memberid()) and time.monotonic() < until:
+                self._cut(self._take(BITE, GOODBYE_S / 20, first=True), MAX_SLICE_BYTES, {})
+            self._consumer.poll(GOODBYE_S / 20)  # what was said is on its way
+        self._consumer = None
 
     def _next_asked(self) -> Asked | None:
         while not self._later:
