@@ -130,51 +130,6 @@ async def test_of_two_that_read_the_same_end_one_appends(root: Path) -> None:
     assert verify(root, "jobs") == []
 
 
-# ------------------------------------------------------------------ the announcer's cursor
-
-
-async def test_the_cursor_is_remembered_and_never_moves_back(ledger: Ledger, root: Path) -> None:
-    await fill(ledger)
-    assert await ledger.announced() == 0
-    await ledger.mark_announced(4)
-    await ledger.mark_announced(2)
-    assert await FolderLedger(root, "jobs").announced() == 4
-
-
-async def test_late_announcers_in_several_processes_never_move_it_back(ledger: Ledger, root: Path) -> None:
-    await fill(ledger, 30)
-    many = [FolderLedger(root, "jobs") for _ in range(3)]
-    highest = 0
-
-    async def look() -> None:
-        nonlocal highest
-        for _ in range(60):
-            now = await FolderLedger(root, "jobs").announced()
-            assert now >= highest
-            highest = now
-
-    marks = [many[n % 3].mark_announced(n) for n in [*range(30, 0, -1), *range(1, 31)]]
-    await asyncio.gather(look(), *marks)
-    assert await ledger.announced() == 30
-
-
-async def test_a_cursor_that_a_power_cut_tore_announces_again(ledger: Ledger, root: Path) -> None:
-    await fill(ledger)
-    await ledger.mark_announced(4)
-    (root / "jobs" / "announced").write_bytes(b"")
-    assert await ledger.announced() == 0
-
-
-async def test_more_announced_than_there_is_stops_us(ledger: Ledger, root: Path) -> None:
-    """A cut tail, or an old copy: entries under the same numbers would never be announced."""
-    await fill(ledger)
-    await ledger.mark_announced(5)
-    for number in (4, 5):
-        (root / "jobs" / f"{number:08}.json").unlink()
-    with pytest.raises(LedgerBroken, match="was announced and is gone"):
-        await FolderLedger(root, "jobs").announced()
-
-
 @pytest.mark.slow
 async def test_several_processes_append_to_one_chain(root: Path) -> None:
     children = [appender(root, name, 25) for name in ("a", "b", "c")]

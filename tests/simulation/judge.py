@@ -82,6 +82,7 @@ class Judge:
     problems: list[str] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     logs: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    again: Counter[str] = field(default_factory=Counter)  # how often a log was reset that was no other
 
     def verdict(self) -> list[str]:
         for log in [*self.kafka.old, *self.kafka.of(self.inputs)]:
@@ -114,6 +115,8 @@ class Judge:
                 if what[1] is not None:
                     model.times[tp] = what[1]
             elif kind == "reset":
+                if tp in at and at[tp][0] == what[1]:  # a person's word came late: the log was sound, and is read again
+                    self.again[tp] += 1
                 at[tp] = (what[1], 0)
             else:
                 self._take(model, tp, what[1], at)
@@ -130,7 +133,8 @@ class Judge:
         at[tp] = number, item.offset + 1
         taken = Taken(log, item.offset, *log.ever[item.offset])
         self.taken.append(taken)
-        model.record(tp if number == 0 else f"{tp}#{number}", taken.as_item())
+        which = f"#{number}.{self.again[tp]}" if number or self.again[tp] else ""
+        model.record(tp + which, taken.as_item())
         return None
 
     def _log_of(self, tp: str, item: Any, number: int) -> int:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from l07.ports import Entry
 LAYOUT = "1"
 LAYOUT_FILE = "layout"  # without it: 1
 CURSOR_FILE = "announced"  # the number of the last entry that is on the bus; without it: 0
+CURSOR_S = 0.5  # others hold its lock for a moment; one that is frozen holds it for hours
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class FolderLedger:
         self._lock = threading.Lock()
         self._opened = False
         self._drafts = itertools.count()
+        self._said = 0  # what we have announced; the cursor may lag behind it
 
     async def append(self, kind: str, key: str, body: Mapping[str, Any], *, at: str) -> Entry:
         """The same (kind, key) again returns the entry that is there, whatever the body. On disk when it returns."""
@@ -106,7 +109,7 @@ class FolderLedger:
         return True
 
     def _announced(self) -> int:
-        number = self._cursor()
+        number = max(self._cursor(), self._said)
         if number > len(self._entries):
             self._catch_up()  # another process appends and announces beside us
         if number > len(self._entries):
@@ -121,11 +124,12 @@ class FolderLedger:
         return int(text) if text.strip().isdecimal() else 0  # torn by a power cut: announcing again does no harm
 
     def _mark(self, number: int) -> None:
-        """The lock file keeps a late announcer from putting its smaller number over a larger one."""
+        """The lock file keeps a late announcer from putting its smaller number over a larger one. Where somebody frozen holds
+        it, the number waits in our memory: at worst the next process announces the same under the same ids."""
+        self._said = max(self._said, number)
         with (self._folder / f".{CURSOR_FILE}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if number > self._cursor():
-                self._replace(CURSOR_FILE, f"{number}\n")
+            if _taken(lock.fileno(), within_s=CURSOR_S) and self._said > self._cursor():
+                self._replace(CURSOR_FILE, f"{self._said}\n")
 
     def _replace(self, name: str, text: str) -> None:
         """Whole or not at all: others read it at any moment."""
@@ -176,6 +180,20 @@ class FolderLedger:
     def _broken(self, number: int, what: str) -> LedgerBroken:
         message = f"entry {number} of the ledger {self.name} {what}: see `l07 ledger verify`, restore it from a copy"
         return LedgerBroken(message, ledger=self.name, number=number)
+
+
+def _taken(fd: int, *, within_s: float) -> bool:
+    """Whether the lock on this file is ours; blocks the thread meanwhile."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.005)
+        else:
+            return True
 
 
 # ------------------------------------------------------------------ entries as files
