@@ -75,7 +75,7 @@ def decode_envelope(record: Record, *, max_bytes: int, max_age_s: int = 0) -> tu
     return document.envelope, document.data
 
 
-def read_document(value: bytes, timestamp_ms: int, *, max_age_s: int) -> Document:
+def read_document(value: bytes, timestamp_ms: int, *, max_age_s: int, max_ahead_ms: int = MAX_AHEAD_MS) -> Document:
     """Every check of an envelope, one by one; the fast way in inbound.py may only accept what this accepts."""
     check_json(value)
     check_keys(value)
@@ -92,12 +92,12 @@ def read_document(value: bytes, timestamp_ms: int, *, max_age_s: int) -> Documen
         raise BadSpecversion(f"specversion {version[:32]!r}: 1.0 is read")
     names = (name for name in (*REQUIRED[1:], *OPTIONAL) if name in members)
     texts = {name: _attribute(name, members[name]) for name in names}
-    time_ms = check_time(_time(members.get("time")), timestamp_ms, max_age_s)
+    time_ms = check_time(_time(members.get("time")), timestamp_ms, max_age_s, max_ahead_ms)
     envelope = Envelope(time_ms=time_ms, **texts)
     return _with_data(value, members, envelope)
 
 
-def check_time(time: datetime | None, timestamp_ms: int, max_age_s: int) -> int:
+def check_time(time: datetime | None, timestamp_ms: int, max_age_s: int, max_ahead_ms: int = MAX_AHEAD_MS) -> int:
     """Milliseconds since 1970 UTC; the record's timestamp where the event has no time.
 
     Raises TimeInFuture (E7014), TooOld (E7015). The record's timestamp decides, never our clock: a replay accepts what
@@ -105,7 +105,7 @@ def check_time(time: datetime | None, timestamp_ms: int, max_age_s: int) -> int:
     if time is None:
         return timestamp_ms
     time_ms = round(time.timestamp() * 1000)
-    if time_ms > timestamp_ms + MAX_AHEAD_MS:
+    if time_ms > timestamp_ms + max_ahead_ms:
         raise TimeInFuture(f"time is {(time_ms - timestamp_ms) / 1000:.0f} s after the record's timestamp")
     if max_age_s and time_ms < timestamp_ms - max_age_s * 1000:
         raise TooOld(

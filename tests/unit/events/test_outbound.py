@@ -167,6 +167,13 @@ def test_a_prefix_is_written_and_read() -> None:
     assert isinstance(outbound.read_event(a_record(message)), outbound.ModelRegistered)
 
 
+def test_one_of_us_with_a_clock_far_ahead_is_heard() -> None:
+    """What it seals is sealed. A broker takes no such record time, so the record has that of its sending."""
+    message = cloudevents.encode(an_event_of("batch.sealed"))
+    sent_ms = SEAL.sealed_at_ms - 7_200_000
+    assert outbound.read_event(a_record(message._replace(timestamp_ms=sent_ms))) == an_event_of("batch.sealed")
+
+
 def test_a_reader_ignores_what_a_later_release_adds() -> None:
     message = cloudevents.encode(an_event_of("model.registered"))
     later = json.loads(message.value)
