@@ -1,4 +1,4 @@
-"""What the contracts share: the buffer's servers; full disks and unwritable folders, for real where this machine allows it."""
+"""What the contracts share: the buffer's servers; a ledger in a folder; full disks and unwritable folders, for real where this machine allows it."""
 
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from l07.backends.redis import RedisBuffer
+from l07.backends.store import FolderLedger
+from l07.ports import Ledger
 from tests.contracts.buffer_kit import RULES, SERVERS, Feeder, a_server
 
 
@@ -53,3 +55,13 @@ async def buffer(client: Any) -> RedisBuffer:
 @pytest.fixture
 def feed(buffer: RedisBuffer) -> Feeder:
     return Feeder(buffer)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "ledgers"
+
+
+@pytest.fixture
+def ledger(root: Path) -> Ledger:
+    return FolderLedger(root, "jobs")

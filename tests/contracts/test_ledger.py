@@ -16,8 +16,8 @@ from l07.backends.store import FolderLedger, verify
 from l07.backends.store.ledger import decode, encode, hash_of
 from l07.errors import FolderNotWritable, LayoutUnknown, LedgerBroken, StoreFull
 from l07.ports import Entry, Ledger
+from tests.contracts.ledger_kit import AT, fill
 
-AT = "2026-01-02T03:04:05Z"
 APPENDER = """
 import asyncio, sys
 from pathlib import Path
@@ -32,20 +32,6 @@ async def main(root, name, count):
 
 asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "ledgers"
-
-
-@pytest.fixture
-def ledger(root: Path) -> Ledger:
-    return FolderLedger(root, "jobs")
-
-
-async def fill(ledger: Ledger, count: int = 5) -> list[Entry]:
-    return [await ledger.append("k", str(n), {"n": n, "text": "añ\ud800"}, at=AT) for n in range(1, count + 1)]
 
 
 def appender(root: Path, name: str, count: int) -> "subprocess.Popen[str]":

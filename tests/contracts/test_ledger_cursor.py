@@ -8,23 +8,8 @@ import pytest
 
 from l07.backends.store import FolderLedger
 from l07.errors import LedgerBroken
-from l07.ports import Entry, Ledger
-
-AT = "2026-01-02T03:04:05Z"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "ledgers"
-
-
-@pytest.fixture
-def ledger(root: Path) -> Ledger:
-    return FolderLedger(root, "jobs")
-
-
-async def fill(ledger: Ledger, count: int = 5) -> list[Entry]:
-    return [await ledger.append("k", str(n), {"n": n}, at=AT) for n in range(1, count + 1)]
+from l07.ports import Ledger
+from tests.contracts.ledger_kit import fill
 
 
 async def test_the_cursor_is_remembered_and_never_moves_back(ledger: Ledger, root: Path) -> None:

@@ -321,12 +321,12 @@ class Member:
     def _forget(self, tps: Iterable[TopicPartition], *, revoked: bool = False) -> None:
         """`revoked`: the library asks for them, and waits for one answer even where none is fetched."""
         gone = [tp for tp in tps if (place := self._places.get(tp)) is not None and place.fetching]
-        if gone or revoked:
-            self._consumer.incremental_unassign([lib.TopicPartition(*tp) for tp in gone])
-        if gone:
-            for tp in gone:
-                self._places[tp].fetching = False
-            self._rest = [m for m in self._rest if (m.topic(), m.partition()) not in gone]
+        if not gone and not revoked:
+            return
+        self._consumer.incremental_unassign([lib.TopicPartition(*tp) for tp in gone])
+        for tp in gone:
+            self._places[tp].fetching = False
+        self._rest = [m for m in self._rest if (m.topic(), m.partition()) not in gone]
 
     # -------------------------------------------------------------- rebalances, called from within poll, consume and close
 
