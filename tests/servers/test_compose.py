@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,6 +17,7 @@ from tests.servers.fixtures import counts, or_skip
 from tests.servers.kafka_server import NoServer, free_port
 
 ROOT = Path(__file__).parents[2]
+Found = TypeVar("Found")
 CONSUMERS = ("ingest", "curate", "train", "validate", "release")
 
 # What differs from a user's laptop: free ports, throw-away volumes, no torch (it would be fetched for every run), and
@@ -93,7 +94,15 @@ def emitted(compose: Compose, kind: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in l07("events", "--type", kind, "--bus", compose.bus).splitlines()]
 
 
-def until(look: Callable[[], list[dict[str, Any]]], *, limit_s: float) -> list[dict[str, Any]]:
+def consumed(compose: Compose) -> float:
+    """The sum over the partitions, on the ingest's page of metrics."""
+    port = compose("port", "ingest", "8080").strip().rpartition(":")[2]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        lines = [line for line in page.read().decode().splitlines() if line.startswith("l07_consumed_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def until(look: Callable[[], Found], *, limit_s: float) -> Found:
     deadline = time.monotonic() + limit_s
     while not (found := look()):
         assert time.monotonic() < deadline, f"nothing within {limit_s} s"
@@ -117,10 +126,7 @@ def test_events_in_a_dataset_out_and_everybody_leaves_in_time(compose: Compose) 
     assert sum(created["splits"].values()) >= 100
     assert emitted(compose, "batch.sealed")
 
-    port = compose("port", "ingest", "8080").strip().rpartition(":")[2]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-        consumed = [line for line in page.read().decode().splitlines() if line.startswith("l07_consumed_total")]
-    assert sum(float(line.rpartition(" ")[2]) for line in consumed) == len(events.splitlines())
+    until(lambda: consumed(compose) == len(events.splitlines()), limit_s=60)  # the page follows every two seconds
 
     stands = json.loads(
         l07("status", "--json", "--bus", compose.bus, "--buffer", f"redis://localhost:{compose.redis}/0")

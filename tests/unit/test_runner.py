@@ -144,3 +144,29 @@ async def test_back_off_doubles_and_ends_with_stop() -> None:
 
     assert await with_back_off(never, stop=stop, first_s=0.001) is None
     assert len(calls) == 3
+
+
+async def test_a_cancellation_that_a_library_let_out_ends_no_loop() -> None:
+    calls = []
+
+    async def cancelled_inside() -> str:
+        calls.append(0)
+        if len(calls) == 1:
+            raise asyncio.CancelledError
+        return "done"
+
+    assert await with_back_off(cancelled_inside, stop=asyncio.Event(), first_s=0.001) == "done"
+
+
+async def test_a_cancellation_of_the_task_itself_ends_it() -> None:
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(with_back_off(wait, stop=asyncio.Event(), first_s=0.001))
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()

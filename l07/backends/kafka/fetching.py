@@ -9,7 +9,7 @@ and a test fails when a release changes it.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
@@ -19,6 +19,7 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
+from l07.backends.kafka.fetch_watch import FetchWatch
 from l07.backends.kafka.unpack import (
     AFTER_ATTRIBUTES,
     ATTRIBUTES_AT,
@@ -218,17 +219,27 @@ class Failed:
 # ------------------------------------------------------------------ in aiokafka's place
 
 
-def read_raw(consumer: AIOKafkaConsumer, *, bound: int) -> None:
+def read_raw(consumer: AIOKafkaConsumer, *, bound: int, watch: FetchWatch) -> None:
     """From now on this consumer's fetches are read here. To be called after `start` and before it has partitions."""
     fetcher = consumer._fetcher
 
     async def fetch(self: Any, assignment: Any, node_id: int, request: Any) -> bool:
-        return await _fetch(self, assignment, node_id, request, bound)
+        asked = {TopicPartition(topic, part[0]): part[1] for topic, parts in request.topics for part in parts}
+        try:
+            return await _fetch(self, assignment, node_id, request, asked, bound)
+        except (
+            asyncio.CancelledError
+        ):  # closed, or no longer assigned: whoever closes the library's consumer awaits this
+            return False
+        finally:
+            watch.answered(asked)
 
     fetcher._proc_fetch_request = MethodType(fetch, fetcher)
 
 
-async def _fetch(fetcher: Any, assignment: Any, node_id: int, request: Any, bound: int) -> bool:
+async def _fetch(
+    fetcher: Any, assignment: Any, node_id: int, request: Any, asked: Mapping[TopicPartition, int], bound: int
+) -> bool:
     """Send one fetch and shelve what it brings; whether anybody should look."""
     try:
         response = await fetcher._client.send(node_id, request)
@@ -236,9 +247,10 @@ async def _fetch(fetcher: Any, assignment: Any, node_id: int, request: Any, boun
         log.warning("fetch_failed", extra={"node": node_id, "why": str(err)})
         await asyncio.sleep(fetcher._retry_backoff)
         return False
-    except asyncio.CancelledError:  # closed, or no longer assigned; the library waits for this task
+    if error := getattr(response, "error_code", 0):  # of the whole answer: it names no partition
+        log.warning("fetch_refused", extra={"node": node_id, "error": lib.for_code(error).__name__})
+        await asyncio.sleep(fetcher._retry_backoff)
         return False
-    asked = {(topic, number): offset for topic, parts in request.topics for number, offset, _ in parts}
     news = rest = False
     for tp, error, more in _answers(response):
         state = assignment.state_value(tp)

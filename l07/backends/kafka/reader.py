@@ -1,6 +1,7 @@
 """Reading without a group: records from an offset, where logs begin and end, offsets by time."""
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -9,10 +10,13 @@ from aiokafka import TopicPartition as LibPartition
 
 from l07.backends.kafka.config import Brokers, aiokafka_options
 from l07.backends.kafka.fates import CAUGHT, fate_of
+from l07.backends.kafka.fetch_watch import FetchWatch, has_ended, state_of
 from l07.backends.kafka.fetching import read_raw, take
 from l07.backends.kafka.subscription import close, reading_options, woken
 from l07.errors import BusUnavailable
 from l07.events.record import Record, TopicPartition
+
+log = logging.getLogger("l07.kafka")
 
 
 class Reader:
@@ -53,14 +57,21 @@ class Reader:
             end = (await self._ends([tp]))[tp]
             if offset >= end or limit <= 0:
                 return []
-            consumer = await self._open()
-            with self._told(f"reading {tp}"):
-                consumer.assign(_theirs([tp]))
-                consumer.seek(LibPartition(*tp), offset)
-                return await self._until(consumer, tp, end, limit)
+            for last in (False, True):
+                consumer = await self._open()
+                with self._told(f"reading {tp}"):
+                    consumer.assign(_theirs([tp]))
+                    consumer.seek(LibPartition(*tp), offset)
+                    found = await self._until(consumer, tp, end, limit)
+                if found is not None:
+                    return found
+                log.error("fetch_stands_still", extra={"tp": str(tp), "last": last, **state_of(consumer)})
+                self._broken = True  # only another consumer helps
+            raise BusUnavailable(f"no records of {tp} came in time")
 
-    async def _until(self, consumer: AIOKafkaConsumer, tp: TopicPartition, end: int, limit: int) -> list[Record]:
-        deadline = asyncio.get_running_loop().time() + self._brokers.kafka.request_timeout_s
+    async def _until(self, consumer: AIOKafkaConsumer, tp: TopicPartition, end: int, limit: int) -> list[Record] | None:
+        """None: what is there did not come."""
+        deadline = asyncio.get_running_loop().time() + self._brokers.kafka.request_timeout_s / 2
         found: list[Record] = []
         position = 0
         while len(found) < limit and position < end:
@@ -72,8 +83,8 @@ class Reader:
                 begin = (await consumer.beginning_offsets(_theirs([tp])))[LibPartition(*tp)]
                 consumer.seek(LibPartition(*tp), begin)
             left = deadline - asyncio.get_running_loop().time()
-            if not slices and left <= 0:
-                raise BusUnavailable(f"no records of {tp} came in time")
+            if not slices and (left <= 0 or has_ended(consumer)):
+                return None
             if not slices:
                 await woken(consumer, left)
         return found
@@ -88,7 +99,7 @@ class Reader:
             except CAUGHT as err:
                 await close(consumer)
                 raise fate_of(err, doing="connecting") from err
-            read_raw(consumer, bound=self._brokers.kafka.unpacked_bytes)
+            read_raw(consumer, bound=self._brokers.kafka.unpacked_bytes, watch=FetchWatch(patience_s=0.0))
             self._consumer = consumer
         return self._consumer
 

@@ -17,6 +17,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from l07.backends.kafka.config import Brokers, aiokafka_options, heartbeat_ms, milliseconds
 from l07.backends.kafka.fates import CAUGHT, fate_of
+from l07.backends.kafka.fetch_watch import FetchWatch, has_ended, led, state_of
 from l07.backends.kafka.fetching import read_raw, take, wake_fetcher
 from l07.errors import BusUnavailable, L07Error, NoMergedOrder
 from l07.events.record import TopicPartition
@@ -27,6 +28,7 @@ log = logging.getLogger("l07.kafka")
 REVOKE_S = 5.0  # how long a rebalance waits for the slices in hand; a later write of them is fenced by the buffer
 COMMIT_EVERY_S = 1.0  # for lag tools; the offset that counts is the buffer's
 CLOSE_S = 10.0
+SILENCE_S = 10.0  # beyond the time in which a fetch fails by itself
 NEVER_MS = 2**31 - 1  # a handler may take as long as it likes: heartbeats go on, and health is told by progress
 NO_MEMBER = ""
 
@@ -43,6 +45,7 @@ class KafkaSubscription:
         self._start = start
         self._lazy_commits = lazy_commits
         self._consumer: AIOKafkaConsumer | None = None
+        self._watch = FetchWatch(patience_s=0.0)  # of the consumer; made with it
         self._joining = asyncio.Lock()
         self._placed: set[TopicPartition] = set()  # assigned, and `start` or `seek` has said where it begins
         self._unplaced: set[TopicPartition] = set()  # assigned, and `start` must be asked
@@ -75,6 +78,7 @@ class KafkaSubscription:
             self._commit_now_and_then()
             if self._unplaced and not self._in_rebalance(consumer):
                 continue  # the log under a position is gone, or there was a rebalance while `start` was asked
+            self._watch.look([] if self._in_rebalance(consumer) else led(consumer, self._placed - self._held))
             left = deadline - loop.time()
             if left <= 0:
                 return []
@@ -206,24 +210,26 @@ class KafkaSubscription:
             if self._consumer is None:
                 self._consumer = await self._join()
         try:
-            self._check(self._consumer)
+            why = self._check(self._consumer)
         except CAUGHT as err:
             await self._leave()
             raise self._told(err) from err
-        if self._is_out_for_too_long(self._consumer):
+        if why:
             await self._leave()
-            text = f"no place in the group {self._group} for {self._patience_s:.0f} s: joining anew"
-            raise BusUnavailable(text, group=self._group)
-        if self._replaced > 1 and self._brokers.instance(self._group):  # once is a pause beyond the session timeout
-            await self._leave()
-            raise BusUnavailable(f"the group {self._group} has put another member in our place{self._doubled}")
+            raise BusUnavailable(f"the group {self._group}: {why}: joining anew", group=self._group)
         return self._consumer
 
-    def _check(self, consumer: AIOKafkaConsumer) -> None:
-        """Raises what ended one of the library's tasks."""
+    def _check(self, consumer: AIOKafkaConsumer) -> str:
+        """What no waiting mends; "" while all is well. Raises what ended one of the library's tasks."""
         consumer._coordinator.check_errors()
-        if consumer._fetcher.error_future.done():
-            consumer._fetcher.error_future.result()
+        if has_ended(consumer) or self._watch.silent:
+            log.error("fetch_stands_still", extra={"group": self._group, **state_of(consumer)})
+            return "the client has stopped fetching"
+        if self._is_out_for_too_long(consumer):
+            return f"no place in it for {self._patience_s:.0f} s"
+        if self._replaced > 1 and self._brokers.instance(self._group):  # once is a pause beyond the session timeout
+            return f"it has put another member in our place{self._doubled}"
+        return ""
 
     def _is_out_for_too_long(self, consumer: AIOKafkaConsumer) -> bool:
         """aiokafka #1037: a member that the group has forgotten may never join again by itself."""
@@ -273,7 +279,8 @@ class KafkaSubscription:
         except BaseException:
             await asyncio.shield(close(consumer))
             raise
-        read_raw(consumer, bound=kafka.unpacked_bytes)
+        self._watch = FetchWatch(patience_s=kafka.request_timeout_s + SILENCE_S)
+        read_raw(consumer, bound=kafka.unpacked_bytes, watch=self._watch)
         consumer.subscribe(self._topics, listener=_Listener(self._revoked))
         return consumer
 
@@ -386,5 +393,6 @@ async def close(consumer: AIOKafkaConsumer) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if fetcher is not None:
-            await fetcher.close()
+            with contextlib.suppress(*CAUGHT):  # what its task has failed with was told when it was found
+                await fetcher.close()
         await consumer._client.close()

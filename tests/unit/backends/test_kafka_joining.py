@@ -22,8 +22,7 @@ async def test_a_poll_and_a_look_at_the_ends_join_the_group_once(monkeypatch: py
         return made[-1]
 
     monkeypatch.setattr(KafkaSubscription, "_join", join)
-    monkeypatch.setattr(KafkaSubscription, "_check", lambda *_: None)
-    monkeypatch.setattr(KafkaSubscription, "_is_out_for_too_long", lambda *_: False)
+    monkeypatch.setattr(KafkaSubscription, "_check", lambda *_: "")
     member: Any = KafkaSubscription(SimpleNamespace(), ["t"], group="g", start=nowhere, lazy_commits=True)  # type: ignore[arg-type]
 
     found = await asyncio.gather(member._member(), member._member())

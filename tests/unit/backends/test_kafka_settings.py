@@ -163,7 +163,8 @@ def test_each_fate_says_what_to_look_at() -> None:
 # ------------------------------------------------------------------ the inside of aiokafka 0.14
 
 USED = {
-    fetcher.Fetcher: "_proc_fetch_request _records _client _retry_backoff _notify _wait_consume_future _create_fetch_waiter error_future",
+    fetcher.Fetcher: "_proc_fetch_request _in_flight _pending_tasks _records _client _retry_backoff _notify _wait_consume_future"
+    " _create_fetch_waiter error_future",
     subscription_state.SubscriptionState: "subscription reassignment_in_progress",
     subscription_state.Assignment: "active state_value",
     subscription_state.TopicPartitionState: "position has_valid_position paused pause resume seek consumed_to",
