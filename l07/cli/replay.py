@@ -54,7 +54,7 @@ async def _replay(
     async with open_bus(settings, check=False) as bus:
         wanted = await _wanted(args, settings, bus)
         if args.accept_reset:
-            return await _accept_reset(settings, wanted)
+            return await _accept_reset(settings, bus, wanted)
         if args.dry_run:
             counted = await count(bus, wanted, types=types, stored=await _stored(settings))
             return _answer("dry_run", wanted, counted)
@@ -167,12 +167,12 @@ async def _into_buffer(
         return await to_buffer(bus, buffer, wanted, rules=rules, pace=Pace(args.rate), tell=tell)
 
 
-async def _accept_reset(settings: Settings, wanted: Sequence[Span]) -> dict[str, Any]:
+async def _accept_reset(settings: Settings, bus: Bus, wanted: Sequence[Span]) -> dict[str, Any]:
     from l07.backends.open import held_folder, open_buffer
 
     with held_folder(settings, purpose="l07 replay"):
         async with open_buffer(settings) as buffer:
-            moved = await accept_reset(buffer, wanted)
+            moved = await accept_reset(bus, buffer, wanted)
     rows = [{"partition": str(tp), "was": was, "now": now} for tp, (was, now) in sorted(moved.items())]
     return {"mode": "accept_reset", "partitions": rows}
 

@@ -231,10 +231,15 @@ async def _apply(buffer: ExampleBuffer, slice_: Slice, rules: IngestRules, count
     counted.fates.update(applied.counts)
 
 
-async def accept_reset(buffer: ExampleBuffer, wanted: Sequence[Span]) -> dict[TopicPartition, tuple[int | None, int]]:
-    """Make the buffer go on at each span's start, whatever it had: old and new offset by partition."""
+async def accept_reset(
+    bus: Bus, buffer: ExampleBuffer, wanted: Sequence[Span]
+) -> dict[TopicPartition, tuple[int | None, int]]:
+    """Make the buffer go on at each span's start, in the log that is there now, whatever it had: old and new offset by
+    partition."""
+    ids = await bus.log_ids(sorted({span.tp.topic for span in wanted}))
     stored = await buffer.positions()
-    await buffer.reset({span.tp: span.start for span in wanted})
+    names = {span.tp: ids[span.tp.topic] for span in wanted if span.tp.topic in ids}
+    await buffer.reset({span.tp: span.start for span in wanted}, names)
     return {span.tp: (stored[span.tp].next if span.tp in stored else None, span.start) for span in wanted}
 
 

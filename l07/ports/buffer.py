@@ -160,8 +160,16 @@ class ExampleBuffer(Protocol):
         """Where partitions that are not known yet start: their logs' beginnings. A known one stays as it is."""
         ...
 
-    async def reset(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """A person's decision (`l07 replay --accept-reset`): go on from there, whatever was applied before."""
+    async def reset(
+        self, offsets: Mapping[TopicPartition, int], names: Mapping[TopicPartition, str] | None = None
+    ) -> None:
+        """A person's decision (`l07 replay --accept-reset`): go on from there, whatever was applied before. `names`: what
+        tells the log in which that is from others, see `name_logs`; a partition that is not among them has none from then on."""
+        ...
+
+    async def name_logs(self, names: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, str]:
+        """`names`: what tells a partition's log from another of the same topic and number. One without a name here gets it
+        and keeps it until `reset`; those that have another are returned, with that."""
         ...
 
     async def memory(self) -> Memory:

@@ -89,6 +89,11 @@ class Bus(Protocol):
         """Records from `offset` on, without a group."""
         ...
 
+    async def log_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """What tells each topic from another of its name, before it or after it; none of a topic that is not there, or
+        where the bus cannot tell."""
+        ...
+
     async def begin_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         """Where each partition's log begins now: retention moves it."""
         ...

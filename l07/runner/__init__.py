@@ -7,7 +7,7 @@ A child that trains is ended first: its job starts again at the next run.
 from l07.runner.back_off import pause, with_back_off
 from l07.runner.batches import INGEST_GROUP, at_end, ingest_step
 from l07.runner.control import Handler, Routes, control_step
-from l07.runner.resume import Halts, resume_from
+from l07.runner.resume import Halts, made_again, resume_from
 from l07.runner.stream import Stream
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "at_end",
     "control_step",
     "ingest_step",
+    "made_again",
     "pause",
     "resume_from",
     "with_back_off",

@@ -68,8 +68,8 @@ async def at_end(
     sub: Subscription, *, under_way: Callable[[], Collection[TopicPartition]] = tuple
 ) -> dict[TopicPartition, int]:
     """The partitions that are read to their end, with that end, and of which nothing is `under_way` to the buffer (asked
-    after the ends)."""
+    after the ends). One that came while the ends were asked for has none yet."""
     ends = await sub.end_offsets()
     busy = under_way()
     here = sub.position()
-    return {tp: position for tp, position in here.items() if position >= ends.get(tp, 0) and tp not in busy}
+    return {tp: position for tp, position in here.items() if tp in ends and position >= ends[tp] and tp not in busy}

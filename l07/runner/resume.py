@@ -1,7 +1,7 @@
 """Where a partition goes on: at the buffer's offset, when the log under it is still the one that was applied."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from l07.errors import Fatal, RecordsGone, SourceChanged
@@ -47,13 +47,21 @@ def resume_from(bus: Bus, buffer: ExampleBuffer, *, halts: Halts | None = None, 
 
     async def start(assigned: Sequence[TopicPartition]) -> Offsets:
         topics = sorted({tp.topic for tp in assigned})
+        ids = await bus.log_ids(
+            topics
+        )  # first: a topic that is made again while we look is another one at the next look
         begins = await bus.begin_offsets(sorted({*topics, *inputs}))
         stored = await _known(buffer, sorted({*assigned, *begins}), begins)
+        others = await _named_otherwise(buffer, assigned, ids)
         ends = await bus.end_offsets(topics)
         out: dict[TopicPartition, int] = {}
         for tp in assigned:
             position = stored[tp]
-            trouble = _outside(tp, position, begins.get(tp, 0), ends.get(tp, 0)) or await _other(bus, tp, position)
+            trouble = (
+                others.get(tp)
+                or _outside(tp, position, begins.get(tp, 0), ends.get(tp, 0))
+                or await _other(bus, tp, position)
+            )
             if trouble is not None and halts is None:
                 raise trouble
             if halts is not None:
@@ -76,6 +84,26 @@ async def _known(
     await buffer.begin(new)
     stored = await buffer.positions()  # another member may have told it something else first
     return {tp: stored.get(tp, Position(new.get(tp, 0), b"", 0)) for tp in assigned}
+
+
+async def made_again(bus: Bus, buffer: ExampleBuffer, tps: Collection[TopicPartition]) -> set[TopicPartition]:
+    """Of partitions that the buffer knows: those whose log is not the one that it has applied, by the topic's id. A member
+    that reads on sees nothing of it where the new log has grown beyond its position."""
+    ids = await bus.log_ids(sorted({tp.topic for tp in tps}))
+    return set(await _named_otherwise(buffer, tps, ids))
+
+
+async def _named_otherwise(
+    buffer: ExampleBuffer, tps: Collection[TopicPartition], ids: Mapping[str, str]
+) -> dict[TopicPartition, Fatal]:
+    names = {tp: ids[tp.topic] for tp in tps if tp.topic in ids}
+    found = await buffer.name_logs(names) if names else {}
+    return {
+        tp: SourceChanged(
+            f"{tp} is of the topic {names[tp]}, and what was applied was of {known}: it was made again", tp=str(tp)
+        )
+        for tp, known in found.items()
+    }
 
 
 def _outside(tp: TopicPartition, position: Position, begin: int, end: int) -> Fatal | None:

@@ -17,7 +17,7 @@ from l07.pipeline.ingest import IngestRules, ingest_rules
 from l07.pipeline.pressure import pressure_rules
 from l07.ports import Bus, ExampleBuffer, Subscription
 from l07.routes import input_topics
-from l07.runner import INGEST_GROUP, Halts, Stream, ingest_step, pause, resume_from, with_back_off
+from l07.runner import INGEST_GROUP, Halts, Stream, ingest_step, made_again, pause, resume_from, with_back_off
 from l07.service.health import Health
 from l07.service.watching import Watch
 from l07.settings import Settings
@@ -85,11 +85,19 @@ class Ingest:
 
     async def tick(self) -> None:
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        await self._compare_logs()
         at_end = await self.stream.at_end()
         inputs = await self.bus.end_offsets(self.watch.topics)
         sealed = await self.buffer.tick(now_ms=now_ms, at_end=at_end, inputs=sorted(inputs))
         if sealed:
             self.report({"phase": "ingest", "sealed": list(sealed)})
+
+    async def _compare_logs(self) -> None:
+        """A partition whose topic was made again under us goes back, and `start` finds out why."""
+        ours = self.stream.sub.position().keys() - self.watch.halts.reasons.keys()
+        if others := await made_again(self.bus, self.buffer, ours):
+            log.warning("topic_made_again", extra={"tps": sorted(map(str, others))})
+            self.stream.look_again(others)
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Batches with ticks, in one task because a subscription has one caller; and the outbox. Until stopped."""

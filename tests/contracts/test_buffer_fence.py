@@ -178,3 +178,18 @@ async def test_steps_of_several_owners_at_once_are_exact(client: Any) -> None:
         assert all(one.seconds > 0 for one in done)
     assert await counts(owners[0]) == {"consumed": 400, "applied": 400}
     assert (await stored_bodies(client, "t"))[0] == 400
+
+
+# ------------------------------------------------------------------ which log it is
+
+
+async def test_a_log_keeps_its_first_name_until_a_reset_gives_it_another(buffer: RedisBuffer, feed: Feeder) -> None:
+    assert await buffer.name_logs({TRACES: "one", SCORES: "one"}) == {}
+    await feed(a_trace("1"))
+    assert await buffer.name_logs({TRACES: "one"}) == {}
+    assert await buffer.name_logs({TRACES: "two", SCORES: "one"}) == {TRACES: "one"}
+    assert await buffer.name_logs({TRACES: "two"}) == {TRACES: "one"}, "the first one stays"
+    await buffer.reset({TRACES: 0}, {TRACES: "two"})
+    assert await buffer.name_logs({TRACES: "two", SCORES: "one"}) == {}
+    await buffer.reset({TRACES: 0})
+    assert await buffer.name_logs({TRACES: "three", SCORES: "two"}) == {SCORES: "one"}

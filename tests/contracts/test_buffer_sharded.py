@@ -96,6 +96,15 @@ async def test_begin_and_reset_reach_every_shard(buffer: ShardedBuffer) -> None:
     assert [(await shard.positions())[TRACES].next for shard in buffer._shards] == [2] * SHARDS
 
 
+async def test_a_log_that_one_shard_knows_by_another_name_is_another(buffer: ShardedBuffer) -> None:
+    assert await buffer.name_logs({TRACES: "one"}) == {}
+    assert await buffer.name_logs({TRACES: "two"}) == {TRACES: "one"}
+    await buffer.reset({TRACES: 0}, {TRACES: "two"})
+    assert await buffer.name_logs({TRACES: "two"}) == {}
+    await buffer._shards[1].reset({TRACES: 0}, {TRACES: "one"})  # its server came back with older data
+    assert await buffer.name_logs({TRACES: "two"}) == {TRACES: "one"}
+
+
 async def test_a_batch_that_breaks_the_contract_reaches_no_shard(buffer: ShardedBuffer) -> None:
     good, bad = keys_of(0, 1)[0], keys_of(1, 1)[0]
     with pytest.raises(BadBatch):

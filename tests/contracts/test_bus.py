@@ -13,6 +13,7 @@ from bus_worlds import World, world
 
 from l07.events.record import Message, Record, TopicPartition
 from l07.ports import Bus, Subscription
+from tests.servers.kafka_topics import delete_topics
 
 __all__ = ["world"]  # a fixture
 
@@ -280,3 +281,30 @@ async def test_a_partition_of_somebody_else_is_not_sought(world: World) -> None:
         if world.brand != "sqlite":
             await sub.seek(TopicPartition(topic, 99), 0)
         assert await sub.poll(limit=9, timeout_s=0) == []
+
+
+# ------------------------------------------------------------------ which log it is
+
+
+async def test_a_topic_keeps_its_id_and_one_of_its_name_gets_another(world: World) -> None:
+    topic, other = await world.topic(), await world.topic("u")
+    before = await world.bus.log_ids([topic, other, "nowhere"])
+    if world.brand == "sqlite":
+        assert before == {}
+        return
+    assert set(before) == {topic, other}
+    assert len(set(before.values())) == 2
+    await world.bus.publish([a_message(topic=topic)])
+    assert await world.bus.log_ids([topic, other]) == before
+    await delete_topics(world.where, topic)
+    async with asyncio.timeout(30):
+        while topic in await world.bus.log_ids([topic]):
+            pass  # each look is a round trip
+    await world.topic()
+    again = await world.bus.log_ids([topic, other])
+    assert again[other] == before[other]
+    assert again[topic] != before[topic]
+
+
+async def test_no_topics_have_no_ids(world: World) -> None:
+    assert await world.bus.log_ids([]) == {}

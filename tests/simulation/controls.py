@@ -44,6 +44,7 @@ def patches(broken: frozenset[str]) -> list[tuple[Any, str, Any]]:
     if "digest" in broken:
         places.append((resume, "check_resume", lambda tp, last, digest: True))
         places.append((resume, "_outside", lambda *_: None))
+        places.append((resume, "_named_otherwise", _no_other))
     return places
 
 
@@ -56,6 +57,10 @@ def _from_kafka(bus: Any, buffer: Any, **_: Any) -> Any:
         return {tp: found.get(tp, begins.get(tp, 0)) for tp in assigned}
 
     return start
+
+
+async def _no_other(*_: Any) -> dict[Any, Any]:
+    return {}
 
 
 def ingesting_topics() -> tuple[str, ...]:

@@ -330,7 +330,9 @@ class Simulation:
 
     async def _mend(self, operator: Process, halted: Mapping[TopicPartition, Any]) -> None:
         with suppress(BufferUnavailable, BufferFull):  # he looks again later
-            await SimBuffer(self.redis, operator).reset({tp: log.begin for tp, log in halted.items()})
+            await SimBuffer(self.redis, operator).reset(
+                {tp: log.begin for tp, log in halted.items()}, {tp: f"#{log.number}" for tp, log in halted.items()}
+            )
 
     def _is_mended(self, tp: TopicPartition) -> bool:
         """Somebody has said so already, of this log, and the buffer has not lost it: twice would be one time too often."""

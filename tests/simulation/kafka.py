@@ -172,6 +172,12 @@ class SimBus:
         found: Sequence[Record] = await self._ask("read", lambda: self.kafka.logs[tp].read(offset, limit))
         return found
 
+    async def log_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        found: Mapping[str, str] = await self._ask(
+            "log_ids", lambda: {log.tp.topic: f"#{log.number}" for log in self.kafka.of(topics)}
+        )
+        return found
+
     async def begin_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         return await self._offsets("begin_offsets", topics, lambda log: log.begin)
 

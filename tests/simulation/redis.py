@@ -122,10 +122,22 @@ class SimBuffer:
     async def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
         await self._ask("begin", lambda: self.redis.script.begin(offsets))
 
-    async def reset(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def name_logs(self, names: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, str]:
+        def effect() -> Mapping[TopicPartition, str]:
+            known = {tp: self.redis.state.logs.setdefault(tp, name) for tp, name in names.items()}
+            return {tp: name for tp, name in known.items() if name != names[tp]}
+
+        found: Mapping[TopicPartition, str] = await self._ask("name_logs", effect)
+        return found
+
+    async def reset(
+        self, offsets: Mapping[TopicPartition, int], names: Mapping[TopicPartition, str] | None = None
+    ) -> None:
         def effect() -> None:
             for tp, offset in offsets.items():
                 self.redis.state.positions[tp] = Position(offset, b"", 0)
+                self.redis.state.logs.pop(tp, None)
+                self.redis.state.logs |= {tp: names[tp]} if names and tp in names else {}
                 self.redis.state.ended.pop(tp, None)
                 self.redis.state.history.append(("moved", tp, 0))
                 self.redis.state.history.append(("reset", tp, self.redis.log_number(tp)))

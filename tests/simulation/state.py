@@ -74,6 +74,7 @@ class State:
     """Everything that the server holds."""
 
     positions: dict[TopicPartition, Position] = field(default_factory=dict)
+    logs: dict[TopicPartition, str] = field(default_factory=dict)
     ended: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)  # next and time of the tick at the end
     counts: Counter[tuple[str, TopicPartition]] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)

@@ -170,3 +170,16 @@ async def test_a_cancellation_of_the_task_itself_ends_it() -> None:
     task.cancel()
     await asyncio.wait({task}, timeout=10)
     assert task.cancelled()
+
+
+async def test_a_partition_that_comes_while_the_ends_are_asked_for_is_not_at_its_end() -> None:
+    """It would be at the end of a log that nobody has looked at, and what waits for it would expire (simulation, 3497)."""
+
+    class Sub:
+        async def end_offsets(self) -> Mapping[TopicPartition, int]:
+            return {}
+
+        def position(self) -> Mapping[TopicPartition, int]:
+            return {TRACES: 0}
+
+    assert await at_end(Sub()) == {}  # type: ignore[arg-type]

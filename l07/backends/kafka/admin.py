@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from l07.backends.kafka.config import Brokers, aiokafka_options
 from l07.backends.kafka.fates import CAUGHT, SAID, class_of, fate_of
+from l07.backends.kafka.topic_ids import TopicIdsRequest, ids_of
 from l07.errors import BusLoginRefused, BusUnavailable
 
 FIRST_S = 0.1
@@ -106,6 +107,12 @@ class Admin:
         """Each of `names`; asking makes none, whatever the brokers' `auto.create.topics.enable` says."""
         answer = await self._metadata(list(names))
         return {topic.name: topic for topic in map(_topic, answer.topics)}
+
+    async def topic_ids(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Of those that are there; none where the brokers are older than topic ids."""
+        with told("metadata"), suppress(NotImplementedError):
+            return ids_of(await self.send(self._client.get_random_node(), TopicIdsRequest(names))) if names else {}
+        return {}
 
     @property
     def timeout_s(self) -> float:

@@ -85,6 +85,10 @@ class KafkaBus:
     async def read(self, tp: TopicPartition, offset: int, *, limit: int = 1) -> Sequence[Record]:
         return await self._reader.read(tp, offset, limit=limit) if tp in await self._partitions([tp.topic]) else []
 
+    async def log_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """Kafka's topic ids; none of brokers before 2.8."""
+        return await self._admin.topic_ids(topics)
+
     async def begin_offsets(self, topics: Sequence[str]) -> Offsets:
         return await self._of(topics, self._reader.begins)
 

@@ -1,6 +1,7 @@
 """ports.Bus on Kafka by confluent-kafka: records come and go through librdkafka, everything else as with aiokafka."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,12 +13,15 @@ from l07.backends.kafka.aio import KafkaBus
 from l07.backends.kafka.config import Brokers
 from l07.backends.kafka.confluent_producer import ConfluentProducer
 from l07.backends.kafka.confluent_subscription import ConfluentSubscription
+from l07.backends.kafka.fetch_watch import has_ended, state_of
 from l07.backends.kafka.fetching import take
 from l07.backends.kafka.reader import Reader
 from l07.backends.kafka.subscription import woken
 from l07.errors import BusUnavailable
 from l07.events.record import Message, TopicPartition
 from l07.ports import Slice, Start
+
+log = logging.getLogger("l07.kafka")
 
 
 class ConfluentBus(KafkaBus):
@@ -72,9 +76,11 @@ class RawReader(Reader):
             with self._told(f"reading {tp}"):
                 consumer.assign([LibPartition(*tp)])
                 consumer.seek(LibPartition(*tp), offset)
-                while (left := deadline - asyncio.get_running_loop().time()) > 0:
+                while not has_ended(consumer) and (left := deadline - asyncio.get_running_loop().time()) > 0:
                     slices, lost = take(consumer, limit=limit)
                     if slices or lost:
                         return slices[0] if slices else None
                     await woken(consumer, left)
+            log.error("fetch_stands_still", extra={"tp": str(tp), **state_of(consumer)})
+            self._broken = True  # only another consumer helps
             raise BusUnavailable(f"nothing of {tp} came in time", tp=str(tp), offset=offset)

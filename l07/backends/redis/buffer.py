@@ -13,7 +13,7 @@ from l07.backends.redis import wire
 from l07.backends.redis.client import Client, answer, call_function, send, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.rights import needed
-from l07.backends.redis.rules import BufferRules, ends_packed, offsets_packed, tag_of
+from l07.backends.redis.rules import BufferRules, ends_packed, names_packed, offsets_packed, tag_of
 from l07.backends.redis.server import check_server, check_settings, has_barrier
 from l07.errors import BufferForbidden, BufferNotOnDisk, NoSuchBatch
 from l07.events.record import TopicPartition
@@ -85,9 +85,16 @@ class RedisBuffer:
         """In one step. Again, or for a known partition: nothing."""
         await self._function("begin", self._rules, offsets_packed(offsets))
 
-    async def reset(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def reset(
+        self, offsets: Mapping[TopicPartition, int], names: Mapping[TopicPartition, str] | None = None
+    ) -> None:
         """In one step. The digest of the last record goes too: what lay before may be another log. Nothing is counted."""
-        await self._function("reset", self._rules, offsets_packed(offsets))
+        await self._function("reset", self._rules, offsets_packed(offsets), names_packed(names or {}))
+
+    async def name_logs(self, names: Mapping[TopicPartition, str]) -> dict[TopicPartition, str]:
+        """In one step."""
+        found = [value.decode() for value in await self._function("name_logs", self._rules, names_packed(names))]
+        return {TopicPartition.parse(tp): name for tp, name in zip(found[::2], found[1::2], strict=True)}
 
     async def memory(self) -> Memory:
         """Asked often, so it also sees a server that came back with other settings. Raises E7452 and E7453 as `open`."""

@@ -41,7 +41,28 @@ local function begin(_, argv)
   return 1
 end
 
--- the same, whatever is known; what lies before may be another log, so the last record's digest goes
+-- ARGV: tag, rules, {topic:partition -> what tells its log from another of its name}. A log without a name gets this one.
+-- Answers the partitions whose log is known by another name, each with that name.
+local function name_logs(_, argv)
+  local s, refusal = open_state(argv[1], argv[2])
+  if not s then return refusal end
+  local strange = write_state(s)
+  if strange then return strange end
+  local others = {}
+  for tp, name in pairs(unpack_msg(argv[3])) do
+    if call('HSETNX', s.tag .. ':logs', tp, name) == 0 then
+      local known = call('HGET', s.tag .. ':logs', tp)
+      if known ~= name then
+        others[#others + 1] = tp
+        others[#others + 1] = known
+      end
+    end
+  end
+  return others
+end
+
+-- the same as `begin`, whatever is known; what lies before may be another log, so the last record's digest goes, and its name
+-- gives way to the new one. ARGV[4]: those names.
 local function reset(_, argv)
   local s, refusal = open_state(argv[1], argv[2])
   if not s then return refusal end
@@ -53,6 +74,11 @@ local function reset(_, argv)
   local strange = write_state(s)
   if strange then return strange end
   bulk('HSET', s.tag .. ':pos', moved_to, 2)
+  local names = unpack_msg(argv[4])
+  for i = 1, #moved_to, 2 do
+    local tp = moved_to[i]
+    if names[tp] then call('HSET', s.tag .. ':logs', tp, names[tp]) else call('HDEL', s.tag .. ':logs', tp) end
+  end
   return 1
 end
 
@@ -77,5 +103,6 @@ register('seal_rest', seal_rest, FREES)
 register('release', release, FREES)
 register('forget', forget, FREES)
 register('begin', begin)
+register('name_logs', name_logs, FREES)
 register('reset', reset)
 register('barrier', barrier, FREES)

@@ -85,6 +85,10 @@ def ends_packed(at_end: Collection[TopicPartition], inputs: Collection[TopicPart
     return msgspec.msgpack.encode(([(str(tp), offset) for tp, offset in ends.items()], [str(tp) for tp in inputs]))
 
 
+def names_packed(names: Mapping[TopicPartition, str]) -> bytes:
+    return msgspec.msgpack.encode({str(tp): name for tp, name in names.items()})
+
+
 def offsets_packed(offsets: Mapping[TopicPartition, int]) -> bytes:
     """Where partitions begin. Raises BadBatch (E7458) for what is no offset."""
     wrong = {str(tp): offset for tp, offset in offsets.items() if not 0 <= offset < 2**53}

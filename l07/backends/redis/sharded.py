@@ -80,8 +80,15 @@ class ShardedBuffer:
     async def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
         await together([shard.begin(offsets) for shard in self._shards])
 
-    async def reset(self, offsets: Mapping[TopicPartition, int]) -> None:
-        await together([shard.reset(offsets) for shard in self._shards])
+    async def reset(
+        self, offsets: Mapping[TopicPartition, int], names: Mapping[TopicPartition, str] | None = None
+    ) -> None:
+        await together([shard.reset(offsets, names) for shard in self._shards])
+
+    async def name_logs(self, names: Mapping[TopicPartition, str]) -> dict[TopicPartition, str]:
+        """Another log for one shard is another log: its server may have come back with older data than the others'."""
+        found = await together([shard.name_logs(names) for shard in self._shards])
+        return {tp: name for others in found for tp, name in others.items()}
 
     async def memory(self) -> Memory:
         """Of the fullest server."""

@@ -98,6 +98,10 @@ class SqliteBus:
     async def read(self, tp: TopicPartition, offset: int, *, limit: int = 1) -> Sequence[Record]:
         return await self.reading(lambda db: fetch(db, tp, offset, limit))
 
+    async def log_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """None: a topic of this file is never made again."""
+        return {}
+
     async def begin_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         """Zero: nothing is ever deleted from the file."""
         return await self.reading(lambda db: dict.fromkeys(partitions_of(db, topics), 0))

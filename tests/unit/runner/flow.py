@@ -51,6 +51,10 @@ class FakeBus:
     commits: list[Mapping[TopicPartition, int]] = field(default_factory=list)
     commit_fails: L07Error | None = None
     cluster: str = "fake"
+    topic_id: str = ""
+
+    async def log_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        return {topic: self.topic_id for topic in topics if self.topic_id}
 
     async def begin_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         return {tp: log.begin for tp, log in self.logs.items() if tp.topic in topics}
@@ -107,6 +111,7 @@ class FakeBuffer:
     oldest_ms: int | None = None
     seals: int = 0
     looks: int = 0
+    names: dict[TopicPartition, str] = field(default_factory=dict)
     used: Memory = field(default_factory=lambda: Memory(0, 0))
 
     async def positions(self) -> Mapping[TopicPartition, Position]:
@@ -117,7 +122,14 @@ class FakeBuffer:
     async def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.stored = {tp: Position(offset, b"", 0) for tp, offset in offsets.items()} | self.stored
 
-    async def reset(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def name_logs(self, names: Mapping[TopicPartition, str]) -> Mapping[TopicPartition, str]:
+        self.names = dict(names) | self.names
+        return {tp: self.names[tp] for tp, name in names.items() if self.names[tp] != name}
+
+    async def reset(
+        self, offsets: Mapping[TopicPartition, int], names: Mapping[TopicPartition, str] | None = None
+    ) -> None:
+        self.names = {tp: name for tp, name in self.names.items() if tp not in offsets} | dict(names or {})
         self.stored |= {tp: Position(offset, b"", 0) for tp, offset in offsets.items()}
 
     async def status(self) -> BufferStatus:

@@ -6,6 +6,7 @@ import pytest
 
 from l07.errors import BufferFull, BufferUnavailable, BusUnavailable, RecordsGone, SourceChanged
 from l07.ports import Slice
+from l07.runner import resume
 from l07.runner.stream import cut
 from tests.unit.runner.flow import A, B, C, FakeBuffer, Flow, Log, a_log, until
 
@@ -264,3 +265,43 @@ async def test_finishing_lands_what_is_under_way_and_sends_nothing_new() -> None
     await flow.stream.finish()
     assert flow.buffer.under_way == []
     assert (flow.buffer.offsets(A), flow.buffer.offsets(B)) == ([0, 1], [0, 1])
+
+
+# ------------------------------------------------------------------ a topic of the same name
+
+
+async def made_again(count: int) -> Flow:
+    """Nine records were applied; then another log lies there, with `count` offsets and no readable record at the last one
+    that was applied."""
+    flow = await Flow.made({A: a_log(9)})
+    flow.bus.topic_id = "one"
+    flow.bus.at = dict(await flow.start([A]))
+    await flow.run()
+    flow.bus.logs[A] = Log([b"another"] * (count - 1), offsets=[n for n in range(count) if n != 8])
+    flow.bus.topic_id = "two"
+    return flow
+
+
+async def test_a_topic_that_was_made_again_is_noticed_where_no_record_can_be_compared() -> None:
+    flow = await made_again(20)
+    assert await flow.start([A]) == {}
+    assert isinstance(flow.halts.reasons[A], SourceChanged)
+    assert "'two'" not in flow.halts.reasons[A].message
+    assert "was made again" in flow.halts.reasons[A].message
+
+
+async def test_a_member_that_reads_on_in_a_topic_that_was_made_again_goes_back() -> None:
+    flow = await made_again(20)
+    assert await resume.made_again(flow.bus, flow.buffer, [A, B]) == {A}  # type: ignore[arg-type]
+    await flow.buffer.reset({A: 0}, {A: "two"})
+    assert await resume.made_again(flow.bus, flow.buffer, [A, B]) == set()  # type: ignore[arg-type]
+    flow.stream.look_again([A])
+    await flow.run()
+    assert flow.buffer.offsets(A)[9:] == [n for n in range(20) if n != 8]
+    assert flow.halts.reasons == {}
+
+
+async def test_a_bus_that_cannot_tell_logs_apart_names_none() -> None:
+    flow = await Flow.made({A: a_log(9)})
+    assert await resume.made_again(flow.bus, flow.buffer, [A]) == set()  # type: ignore[arg-type]
+    assert flow.buffer.names == {}
