@@ -196,7 +196,7 @@ async def test_header_names_that_are_not_utf8_come_as_they_are(kafka: Broker, un
     topic = f"names.{unique}"
     await make_topics(kafka.address, {topic: 1})
     bad = [(b"\xff\xfe", b"1"), (b"ok", None)]
-    assert send_raw(kafka.address, topic, raw_batch([(b"k", b"0", []), (b"k", b"1", bad), (None, None, [])])) == 0
+    send_raw(kafka.address, topic, raw_batch([(b"k", b"0", []), (b"k", b"1", bad), (None, None, [])]))
     for _ in range(40):  # so many that Python makes its loop fast, which ends the process where nobody takes care
         send_raw(kafka.address, topic, raw_batch([(b"k", b"x", [(b"n", b"v")])] * 30 + [(b"k", b"y", bad)]))
     async with a_bus(kafka.address) as bus, bus.subscribe([topic], group=topic, start=from_the(0)) as sub:
@@ -264,7 +264,7 @@ async def test_a_zstd_bomb_is_one_damaged_record_and_costs_no_memory(kafka: Brok
     packed = bytes(cramjam.zstd.compress(raw_record(0, (b"k", bytes(1 << 30), [])), 1))
     assert len(packed) < 100_000
     for batch in (PLAIN, raw_batch(codec=ZSTD, payload=packed, count=1), PLAIN):
-        assert send_raw(kafka.address, topic, batch) == 0
+        send_raw(kafka.address, topic, batch)
     command = [sys.executable, "-c", BOMBED, kafka.address, topic]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=100, check=True)
     said = json.loads(done.stdout)

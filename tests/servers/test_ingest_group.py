@@ -65,8 +65,19 @@ class Group:
         writer.close()
         return int(head.split(b" ")[1]), body
 
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """What takes longer fails with the last lines of every member."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            said = {name: [line for line in self.log(name) if line["event"] != "progress"] for name in self.members}
+            tails = "\n".join(f"{name}: {lines[-12:]}" for name, lines in said.items())
+            pytest.fail(f"not within {seconds} s; the members said\n{tails}")
+
     async def ready(self, name: str) -> None:
-        async with asyncio.timeout(60):
+        async with self.within(60):
             while (await self.page(name, "/readyz"))[0] != 200:
                 assert self.members[name].poll() is None, self.log(name)[-3:]
                 await asyncio.sleep(0.1)
@@ -81,7 +92,7 @@ class Group:
 
     async def consumed(self, count: int, *, waiting: int = 0, within_s: float = 60.0) -> None:
         """Until so many records were taken: each once, and all but `waiting` joined."""
-        async with asyncio.timeout(within_s):
+        async with self.within(within_s):
             while (await counted(self.buffer))["consumed"] < count:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.1)
         found = await counted(self.buffer)

@@ -227,10 +227,8 @@ def read_raw(consumer: AIOKafkaConsumer, *, bound: int, watch: FetchWatch) -> No
         asked = {TopicPartition(topic, part[0]): part[1] for topic, parts in request.topics for part in parts}
         try:
             return await _fetch(self, assignment, node_id, request, asked, bound)
-        except (
-            asyncio.CancelledError
-        ):  # closed, or no longer assigned: whoever closes the library's consumer awaits this
-            return False
+        except asyncio.CancelledError:
+            return False  # closed, or no longer assigned: whoever closes the library's consumer awaits this
         finally:
             watch.answered(asked)
 
