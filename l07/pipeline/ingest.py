@@ -76,9 +76,9 @@ def record_digest(record: Record) -> bytes:
 
 def _part(slice_: Slice) -> Part:
     if not slice_.records:
-        return Part(slice_.tp, slice_.start, slice_.next, b"", 0)
+        return Part(slice_.tp, slice_.start, slice_.next, b"", 0, slice_.log)
     last = slice_.records[-1]
-    return Part(slice_.tp, slice_.start, slice_.next, record_digest(last), last.timestamp_ms)
+    return Part(slice_.tp, slice_.start, slice_.next, record_digest(last), last.timestamp_ms, slice_.log)
 
 
 def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:

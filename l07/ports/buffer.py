@@ -17,6 +17,7 @@ class Part(NamedTuple):
     next: int
     last_digest: bytes  # 16 bytes, xxh3_128 of the last record's value; b"" when the part holds no record
     last_time_ms: int  # record time of the last record; 0 when the part holds none
+    log: str = ""  # refused when the buffer knows the log by another name, or by none; "" says nothing of it
 
 
 class Half(NamedTuple):

@@ -14,6 +14,7 @@ class Slice(NamedTuple):
     start: int
     next: int
     records: Sequence[Record]
+    log: str = ""  # what tells its log from others of the name, see ExampleBuffer.name_logs; "": nobody has asked
 
 
 class Subscription(Protocol):

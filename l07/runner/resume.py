@@ -1,7 +1,7 @@
 """Where a partition goes on: at the buffer's offset, when the log under it is still the one that was applied."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from l07.errors import Fatal, RecordsGone, SourceChanged
@@ -34,12 +34,19 @@ class Halts:
             self.fresh.append((tp, trouble))
 
 
-def resume_from(bus: Bus, buffer: ExampleBuffer, *, halts: Halts | None = None, inputs: Sequence[str] = ()) -> Start:
+def resume_from(
+    bus: Bus,
+    buffer: ExampleBuffer,
+    *,
+    halts: Halts | None = None,
+    inputs: Sequence[str] = (),
+    logs: MutableMapping[TopicPartition, str] | None = None,
+) -> Start:
     """On assignment the buffer's offsets count, not the group's. A partition that the buffer does not know begins where its
     log begins. With `halts` a partition in trouble is left out and noted there; without, its trouble comes out.
 
     `inputs`: all topics that are joined. The buffer is told of each of their partitions, whoever reads it: expiry waits for
-    all that it knows, and for no other.
+    all that it knows, and for no other. `logs`: takes down of each partition which log it was when it began.
 
     Raises:
         SourceChanged: E7480, the log under a stored offset was made again or cut.
@@ -68,6 +75,8 @@ def resume_from(bus: Bus, buffer: ExampleBuffer, *, halts: Halts | None = None, 
                 halts.note(tp, trouble)
             if trouble is None:
                 out[tp] = position.next
+            if logs is not None:
+                logs[tp] = ids.get(tp.topic, "")
         return out
 
     return start

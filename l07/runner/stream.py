@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,6 +49,7 @@ class Stream:
     slice_records: int = 250
     ahead: int = 2000  # records that are fetched before their turn, about 4 MB
     flights: int = 2  # batches under way: while one is worked on, the next lies at the server's door
+    logs: Mapping[TopicPartition, str] = field(default_factory=dict)  # by name, as `start` last found them
     clock: Callable[[], float] = time.monotonic
     lost: set[TopicPartition] = field(default_factory=set)  # to go back
     silent: set[TopicPartition] = field(default_factory=set)  # `start` left them out
@@ -153,7 +154,7 @@ class Stream:
             pieces = self._waiting.setdefault(slice_.tp, deque())
             if pieces and pieces[-1].next != slice_.start:  # the client was sent elsewhere: this is what counts now
                 pieces.clear()
-            pieces.extend(cut(slice_, self.slice_records))
+            pieces.extend(cut(slice_._replace(log=self.logs.get(slice_.tp, "")), self.slice_records))
 
     async def _send(self) -> None:
         while len(self._flying) < self.flights:
@@ -275,5 +276,5 @@ def cut(slice_: Slice, size: int) -> Iterator[Slice]:
         records = slice_.records[at : at + size]
         last = at + size >= len(slice_.records)
         next_ = slice_.next if last else records[-1].offset + 1
-        yield Slice(slice_.tp, start, next_, records)
+        yield Slice(slice_.tp, start, next_, records, slice_.log)
         start = next_

@@ -12,6 +12,7 @@ from typing import Any
 from l07.backends import open as backends
 from l07.errors import BufferFull, Transient
 from l07.events import cloudevents
+from l07.events.record import TopicPartition
 from l07.pipeline import announce
 from l07.pipeline.ingest import IngestRules, ingest_rules
 from l07.pipeline.pressure import pressure_rules
@@ -171,11 +172,12 @@ async def opened_ingest(
         stack.enter_context(backends.held_folder(settings))
         bus = await stack.enter_async_context(backends.open_bus(settings))
         buffer = await stack.enter_async_context(backends.open_buffer(settings))
-        start = resume_from(bus, buffer, halts=halts, inputs=input_topics(settings))
+        logs: dict[TopicPartition, str] = {}
+        start = resume_from(bus, buffer, halts=halts, inputs=input_topics(settings), logs=logs)
         group = bus.subscribe(input_topics(settings), group=INGEST_GROUP, start=start)
         source = await stack.enter_async_context(group)
         rules = ingest_rules(settings, cluster=bus.cluster)
-        stream = Stream(source, buffer, start, rules=rules, slice_records=settings.ingest.slice_records)
+        stream = Stream(source, buffer, start, rules=rules, slice_records=settings.ingest.slice_records, logs=logs)
         watch = Watch(
             bus, buffer, stream, halts or Halts(), health or Health("ingest", stall_s=settings.health.stall_s),
             input_topics(settings), pressure_rules(settings), settings.backpressure, settings.health,

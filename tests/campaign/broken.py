@@ -8,7 +8,7 @@ from typing import Any
 Change = tuple[str, str]
 
 NO_FENCE: Sequence[Change] = (
-    ("if part[2] > p[1] then", "if false then"),
+    ("if part[2] > p[1] or other then", "if false then"),
     ("if o[4] >= part.have then", "if true then"),
     ("if not overlaps or h[OFFSET] >= s.at[h[TP]].have then", "if true then"),
     ("if part[3] > part.have then", "if true then"),

@@ -193,3 +193,19 @@ async def test_a_log_keeps_its_first_name_until_a_reset_gives_it_another(buffer:
     assert await buffer.name_logs({TRACES: "two", SCORES: "one"}) == {}
     await buffer.reset({TRACES: 0})
     assert await buffer.name_logs({TRACES: "three", SCORES: "two"}) == {SCORES: "one"}
+
+
+async def test_a_slice_of_another_log_is_refused_as_a_whole(buffer: RedisBuffer, feed: Feeder) -> None:
+    """One that was under way while somebody said that the new log counts: it would pass for the new log's beginning."""
+    await buffer.name_logs({TRACES: "one", SCORES: "one"})
+    await feed(a_trace("1"))
+    late = a_batch((TRACES, [a_trace("2", at=0)]), (SCORES, [a_score("2", at=0)]), start={TRACES: 0, SCORES: 0})
+    named = IngestBatch([part._replace(log="one") for part in late.parts], late.items)
+    before = await counts(buffer)
+    for names in ({TRACES: "two"}, {}):
+        await buffer.reset({TRACES: 0}, names)
+        assert (await buffer.apply(named)).refused == {TRACES: 0}
+        assert await counts(buffer) == before, "nor the half of the partition that was not made again"
+    await buffer.name_logs({TRACES: "one"})
+    assert not (await buffer.apply(named)).refused
+    assert (await counts(buffer))["consumed"] == before["consumed"] + 2

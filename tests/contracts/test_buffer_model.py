@@ -249,7 +249,7 @@ BREAKS = {
     "fence off": ("if not overlaps or h[OFFSET] >= s.at[h[TP]].have then", "if true then"),
     "fence off by one": ("or h[OFFSET] >= s.at[h[TP]].have then", "or h[OFFSET] > s.at[h[TP]].have then"),
     "fence off for what is no half": ("if o[4] >= part.have then", "if true then"),
-    "gap accepted": ("if part[2] > p[1] then", "if false then"),
+    "gap accepted": ("if part[2] > p[1] or other then", "if false then"),
     "repeats count": ("if knows_score(m[M_SCORES], h[CONTENT]) then", "if false then"),
     "repeats of a waiting score count": ("if knows_score(scores, h[CONTENT]) then", "if false then"),
     "scores that lost are forgotten": ("s.wait[d], s.wait_dirty[d] = waiting_value(w, scores, day), w", ""),

@@ -110,8 +110,9 @@ class Script:
     def apply(self, batch: IngestBatch) -> tuple[dict[TopicPartition, int], dict[str, int], list[str]]:
         """What is refused; or what changed, and what was sealed."""
         have = [self._have(part.tp, part.start) for part in batch.parts]
-        refused = {p.tp: at for p, at in zip(batch.parts, have, strict=True) if p.start > at and self._fenced()}
-        if refused:
+        places, logs = zip(batch.parts, have, strict=True), self.s.logs
+        refused = {p.tp: at for p, at in places if p.start > at or p.log not in ("", logs.get(p.tp))}
+        if refused and self._fenced():
             return refused, {}, []
         self._sealed, self._net = [], Counter()
         for item in batch.items:
@@ -130,10 +131,8 @@ class Script:
         return not self.broken & {"fence", "kafka offsets"}
 
     def _have(self, tp: TopicPartition, start: int) -> int:
-        stored = self.s.positions.get(tp)
-        if stored is None:
-            return start if self._off("missing offset") else 0
-        return stored.next
+        missing = start if self._off("missing offset") else 0
+        return self.s.positions[tp].next if tp in self.s.positions else missing
 
     def _move(self, part: Any) -> None:
         before = self.s.positions.get(part.tp, Position(0, b"", 0))

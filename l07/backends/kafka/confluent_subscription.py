@@ -249,11 +249,11 @@ class ConfluentSubscription:
 
 def _divided(slice_: Slice, limit: int) -> tuple[Slice, Slice | None]:
     """The first `limit` records of a slice, and the rest."""
-    tp, start, end, records = slice_
+    tp, start, end, records, log_name = slice_
     if len(records) <= limit:
         return slice_, None
     at = records[limit - 1].offset + 1
-    return Slice(tp, start, at, records[:limit]), Slice(tp, at, end, records[limit:])
+    return Slice(tp, start, at, records[:limit], log_name), Slice(tp, at, end, records[limit:], log_name)
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:

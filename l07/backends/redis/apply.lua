@@ -6,18 +6,20 @@ local FIRST = 6
 local UNREADABLE = 'u' -- and 'i', ignored: where a half has its side
 local TEXT, DIGEST = 2, 15
 
--- parts: {tp, start, next, digest, time}; returns what is refused, flat, and whether some of it is known already
+-- parts: {tp, start, next, digest, time, name of the log or ''}; returns what is refused, flat, and whether some of it is known already
 local function fence(s, parts)
   local tps, refused, overlaps = {}, {}, false
   for i, part in ipairs(parts) do tps[i] = part[1] end
   local stored = call('HMGET', s.tag .. ':pos', unpack(tps))
+  local logs = call('HMGET', s.tag .. ':logs', unpack(tps))
   s.at = {}
   for i, part in ipairs(parts) do
     local p = stored[i] and parse_position(stored[i]) or { 0, 0, '' }
     part.have, part.stored = p[1], p
     s.at[part[1]] = part
     if p[1] > part[2] then overlaps = true end
-    if part[2] > p[1] then
+    local other = part[6] ~= '' and part[6] ~= logs[i] -- a slice that was under way while a person said `--accept-reset`
+    if part[2] > p[1] or other then
       refused[#refused + 1] = part[1]
       refused[#refused + 1] = p[1]
     end

@@ -129,7 +129,7 @@ def step_of(batch: IngestBatch, slice_: str) -> Step:
             letters.append(_guarded(encode(item.message)))
         else:
             others.append((number, IGNORED, item.part, item.offset, item.reason))
-    parts = [(str(p.tp), p.start, p.next, p.last_digest.hex(), p.last_time_ms) for p in batch.parts]
+    parts = [(str(p.tp), p.start, p.next, p.last_digest.hex(), p.last_time_ms, p.log) for p in batch.parts]
     return Step([encode((parts, others)), b"".join(digests), own, *halves, *letters], bodies)
 
 

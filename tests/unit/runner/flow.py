@@ -166,7 +166,9 @@ class FakeBuffer:
         if self.away:
             raise self.away
         error, done = self.fails.pop(0) if self.fails else (None, True)
-        refused = {part.tp: have for part in batch.parts if part.start > (have := self._next(part.tp))}
+        have = {part.tp: self._next(part.tp) for part in batch.parts}
+        others = {part.tp for part in batch.parts if part.log not in ("", self.names.get(part.tp))}
+        refused = {part.tp: have[part.tp] for part in batch.parts if part.start > have[part.tp] or part.tp in others}
         self.refusals += bool(refused)
         if refused or not done:
             return _raise(error) if error else Applied(refused=refused)
@@ -215,8 +217,9 @@ class Flow:
         cls, logs: dict[TopicPartition, Log], buffer: FakeBuffer | None = None, *, size: int = 2, ahead: int = 8
     ) -> "Flow":
         bus, buffer, halts = FakeBus(logs), buffer or FakeBuffer(), Halts()
-        start = resume_from(bus, buffer, halts=halts)  # type: ignore[arg-type]
-        stream = Stream(bus, buffer, start, rules=rules(), slice_records=size, ahead=ahead)  # type: ignore[arg-type]
+        named: dict[TopicPartition, str] = {}
+        start = resume_from(bus, buffer, halts=halts, logs=named)  # type: ignore[arg-type]
+        stream = Stream(bus, buffer, start, rules=rules(), slice_records=size, ahead=ahead, logs=named)  # type: ignore[arg-type]
         flow = cls(bus, buffer, halts, stream, start)
         stream.clock = lambda: flow.now
         bus.at = dict(await start(sorted(logs)))

@@ -301,6 +301,23 @@ async def test_a_member_that_reads_on_in_a_topic_that_was_made_again_goes_back()
     assert flow.halts.reasons == {}
 
 
+async def test_a_slice_under_way_while_a_person_says_that_the_new_log_counts_is_not_its_beginning() -> None:
+    flow = await Flow.made({A: a_log(0)}, FakeBuffer(go=asyncio.Event()))
+    assert flow.buffer.go
+    flow.bus.topic_id = "one"
+    flow.bus.at = dict(await flow.start([A]))
+    flow.bus.logs[A] = a_log(9)
+    turn = asyncio.create_task(flow.stream.step(timeout_s=0))
+    await until(lambda: bool(flow.buffer.under_way))
+    flow.bus.logs[A], flow.bus.topic_id = a_log(20, tag="another "), "two"
+    await flow.buffer.reset({A: 0}, {A: "two"})
+    flow.buffer.go.set()
+    await turn
+    assert flow.buffer.offsets(A) == [], "it was of the old one"
+    await flow.run()
+    assert (flow.buffer.offsets(A), flow.buffer.refusals) == (list(range(20)), 1)
+
+
 async def test_a_bus_that_cannot_tell_logs_apart_names_none() -> None:
     flow = await Flow.made({A: a_log(9)})
     assert await resume.made_again(flow.bus, flow.buffer, [A]) == set()  # type: ignore[arg-type]
