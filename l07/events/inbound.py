@@ -293,7 +293,7 @@ def _as_trace(envelope: Envelope, data: RunData, body: bytes, role: Role, raw: b
     score, confidence = data.quality_score, None
     if score is not None:  # half a score is none: the run waits for an evaluation
         confidence = data.confidence if data.confidence is not None else data.confidence_level
-        score = score if confidence is not None else None
+        score, confidence = (score + 0.0, confidence + 0.0) if confidence is not None else (None, None)
     name, dialect = pick(data)
     return Trace(
         envelope, _run_key(data, role), name, data.domain or known(data, "domain"), envelope.source,

@@ -26,7 +26,7 @@ Headers = tuple[tuple[bytes, bytes | None], ...]
 
 DAMAGES: Mapping[str, type[BadEvent]] = {"form": RecordDamaged, "codec": CodecUnknown, "large": BatchTooLarge}
 _CONTENT_TYPE = b"content-type"
-_PLAIN = frozenset(  # what nearly every structured record has, and nothing else
+PLAIN = frozenset(  # what nearly every structured record has, and nothing else
     ((_CONTENT_TYPE, text),)
     for text in (b"application/cloudevents+json", b"application/cloudevents+json; charset=UTF-8")
 )
@@ -52,7 +52,7 @@ def structured(record: Record, *, max_bytes: int) -> bytes:
         raise EmptyValue("a tombstone" if value is None else "zero bytes")
     if len(value) > max_bytes:
         raise TooLarge(f"{len(value)} bytes of at most {max_bytes}", length=len(value))
-    if not record.headers or record.headers in _PLAIN:
+    if not record.headers or record.headers in PLAIN:
         return value
     content_type, attributes = _read(record.headers)
     mode = _mode(content_type)

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,11 +13,11 @@ from l07.errors import BadEvent, L07Error
 from l07.events import inbound
 from l07.events.deadletter import LETTER, TYPES, DeadLetterData
 from l07.events.record import Message, Record, TopicPartition
+from l07.pipeline.compiled import Scan, scanner
 from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
 from l07.settings import Settings
 
 RAW_LIMIT = 64 * 1024  # bytes of a dead letter's record that are kept; above, a retry reads the source offset again
-_new = tuple.__new__  # all that `Half(...)` does, without its Python function: one for every record
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ class IngestRules:
     tracks: Sequence[TrackRule]
     dlq: str
     cluster: str  # which bus, part of a dead letter's id
+    sure: Scan = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sure", scanner(self.limits, self.names, self.track))
+
+    def track(self, domain: str, source: str) -> str | None:
+        """The first that takes it."""
+        return next((rule.name for rule in self.tracks if rule.takes(domain, source)), None)
 
 
 def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
@@ -82,6 +90,11 @@ def _part(slice_: Slice) -> Part:
 
 
 def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:
+    return rules.sure(record, part) or careful(record, part, rules)
+
+
+def careful(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:
+    """What a record is, by every rule; `scan.pyx` is asked first, and knows the frequent ones."""
     try:
         event = inbound.decode(record, limits=rules.limits, names=rules.names)
     except BadEvent as err:  # one record's fault is one dead letter: the only place below the runner that catches
@@ -89,24 +102,24 @@ def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | 
     if isinstance(event, inbound.Trace):
         return _trace_half(event, record, part, rules)
     if isinstance(event, inbound.Score):
-        return _new(Half, (
+        return Half(
             part, record.offset, record.timestamp_ms, event.key, "score", event.content, "", "",
             event.score, event.confidence, event.evaluation_id, event.body,
-        ))  # fmt: skip
+        )  # fmt: skip
     if isinstance(event, inbound.Review):  # checked and counted; no dataset changes by it yet (docs/wire.md)
         return Ignored(part, record.offset, "review")
     return Ignored(part, record.offset, "type_not_read")
 
 
 def _trace_half(event: inbound.Trace, record: Record, part: int, rules: IngestRules) -> Half | Ignored:
-    for track in rules.tracks:
-        if track.takes(event.domain, event.source):
-            side: Side = "both" if event.score is not None and event.confidence is not None else "trace"
-            return _new(Half, (
-                part, record.offset, record.timestamp_ms, event.key, side, event.content, track.name, event.reason,
-                event.score, event.confidence, event.evaluation_id, event.body,
-            ))  # fmt: skip
-    return Ignored(part, record.offset, "no_track")
+    track = rules.track(event.domain, event.source)
+    if track is None:
+        return Ignored(part, record.offset, "no_track")
+    side: Side = "both" if event.score is not None and event.confidence is not None else "trace"
+    return Half(
+        part, record.offset, record.timestamp_ms, event.key, side, event.content, track, event.reason,
+        event.score, event.confidence, event.evaluation_id, event.body,
+    )  # fmt: skip
 
 
 def dead_letter(record: Record, err: BadEvent, *, rules: IngestRules) -> Message:

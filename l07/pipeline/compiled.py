@@ -1,0 +1,122 @@
+"""The scanner in C (`scan.pyx`), where this installation has it, and the shapes that it reads by.
+
+They are read off the structs, so that a field is written down once. What has no simple shape is never sure."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import msgspec
+import xxhash
+from msgspec import inspect
+
+from l07.events import inbound
+from l07.events.cloudevents import MAX_AHEAD_MS
+from l07.events.dialects import RunData, chat
+from l07.events.modes import PLAIN
+from l07.events.record import Record
+from l07.ports import Half, Ignored
+
+try:
+    from l07.pipeline import scan
+except ImportError:  # no C compiler where this was installed: `ingest.py` does it all
+    scan = None  # type: ignore[assignment]
+
+Scan = Callable[[Record, int], Half | Ignored | None]
+ENVELOPE = ("id", "source", "type", "subject", "partitionkey", "time", "datacontenttype", "specversion", "data")
+NEEDED = frozenset({"id", "source", "type", "specversion", "data"})
+FREE = -1
+COMPILED = scan is not None
+_SLOTS = {name: slot for slot, name in enumerate(scan.SLOT_NAMES if COMPILED else ()) if name not in ENVELOPE}
+
+
+def scanner(limits: inbound.Limits, names: inbound.TypeNames, route: Callable[[str, str], str | None]) -> Scan:
+    """What says of a record which half it is, where that is beyond doubt. `route`: which track takes (domain, source).
+
+    Where nothing was compiled it is never sure."""
+    if not COMPILED:
+        return lambda record, part: None
+    root, shapes = _shapes()
+    return scan.Scanner(
+        root,
+        names.known,
+        shapes,
+        half=Half,
+        ignored=Ignored,
+        digest=xxhash.xxh64_digest,
+        route=route,
+        plain=PLAIN,
+        max_bytes=limits.max_bytes,
+        max_ahead_ms=MAX_AHEAD_MS,
+        max_age_ms=limits.max_age_s * 1000,
+    ).scan
+
+
+@cache
+def _shapes() -> tuple[int, dict[str, int]]:
+    """Once: there is room for a few only."""
+    made = _Shapes(chat.ChatMessage)
+    structs: Mapping[str, type[msgspec.Struct]] = {"trace": RunData, "score": inbound.ScoreData}
+    return made.envelope(), {role: made.struct(struct, "", unique=True) for role, struct in structs.items()}
+
+
+class _Shapes:
+    """`message`: one of a conversation, role and content first."""
+
+    def __init__(self, message: type[msgspec.Struct]) -> None:
+        self._message = message
+
+    def envelope(self) -> int:
+        text = scan.add(["string", "null"], FREE, None, False, False)
+        members = [(name, FREE if name == "data" else text, FREE, name in NEEDED) for name in ENVELOPE]
+        return scan.add(["object"], FREE, members, True, False)
+
+    def struct(self, cls: type[msgspec.Struct], path: str, *, unique: bool = False, kinds: tuple[str, ...] = ()) -> int:
+        """`path`: where it stands under `data`, "" for `data` itself, "-" where no slot is."""
+        told = cls is self._message
+        fields = msgspec.structs.fields(cls)
+        assert not told or [field.name for field in fields[:2]] == ["role", "content"]
+        info = inspect.type_info(cls)
+        assert isinstance(info, inspect.StructType)
+        members = []
+        for field in info.fields:
+            place = "-" if path == "-" else f"{path}{field.encode_name}"
+            slot = _SLOTS.get(place, FREE)
+            members.append((field.encode_name, self._shape(field.type, place, slot), slot, field.required))
+        return scan.add(["object", *kinds], FREE, members, unique, told)
+
+    def _shape(self, hint: inspect.Type, place: str, slot: int) -> int:
+        if isinstance(hint, inspect.AnyType):
+            return FREE
+        types = hint.types if isinstance(hint, inspect.UnionType) else (hint,)
+        kinds: list[str] = []
+        item, inner = FREE, None
+        for one in types:
+            kind = _SIMPLE.get(type(one))
+            if isinstance(one, inspect.StructType):
+                inner = one
+            elif isinstance(one, inspect.ListType):
+                kind, item = "array", self._shape(one.item_type, "-", FREE)
+            elif isinstance(one, inspect.DictType):
+                kind = "object" if isinstance(one.value_type, inspect.AnyType) else None
+            elif kind is None or not _plain(one, slot):
+                return scan.add([], FREE, None, False, False)  # never sure
+            if kind:
+                kinds.append(kind)
+        if inner is None:
+            return scan.add(kinds, item, None, False, False)
+        return self.struct(inner.cls, "-" if place == "-" else f"{place}.", kinds=tuple(kinds))
+
+
+_SIMPLE: Mapping[type, str] = {
+    inspect.NoneType: "null",
+    inspect.BoolType: "bool",
+    inspect.StrType: "string",
+    inspect.FloatType: "number",
+}
+
+
+def _plain(one: inspect.Type, slot: int) -> bool:
+    """No bounds, or those of a number that is looked at in its slot."""
+    if isinstance(one, inspect.FloatType):
+        return slot != FREE or (one.ge, one.gt, one.le, one.lt) == (None,) * 4
+    return not isinstance(one, inspect.StrType) or (one.min_length, one.max_length, one.pattern) == (None,) * 3
