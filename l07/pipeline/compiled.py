@@ -2,7 +2,7 @@
 
 They are read off the structs, so that a field is written down once. What has no simple shape is never sure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import msgspec
@@ -70,8 +70,16 @@ class _Shapes:
         members = [(name, FREE if name == "data" else text, FREE, name in NEEDED) for name in ENVELOPE]
         return scan.add(["object"], FREE, members, True, False)
 
-    def struct(self, cls: type[msgspec.Struct], path: str, *, unique: bool = False, kinds: tuple[str, ...] = ()) -> int:
-        """`path`: where it stands under `data`, "" for `data` itself, "-" where no slot is."""
+    def struct(
+        self,
+        cls: type[msgspec.Struct],
+        path: str,
+        *,
+        unique: bool = False,
+        kinds: Sequence[str] = ("object",),
+        item: int = FREE,
+    ) -> int:
+        """`path`: where it stands under `data`, "" for `data` itself, "-" where no slot is. `kinds`: what else may stand there."""
         told = cls is self._message
         fields = msgspec.structs.fields(cls)
         assert not told or [field.name for field in fields[:2]] == ["role", "content"]
@@ -82,41 +90,37 @@ class _Shapes:
             place = "-" if path == "-" else f"{path}{field.encode_name}"
             slot = _SLOTS.get(place, FREE)
             members.append((field.encode_name, self._shape(field.type, place, slot), slot, field.required))
-        return scan.add(["object", *kinds], FREE, members, unique, told)
+        return scan.add(kinds, item, members, unique, told)
 
     def _shape(self, hint: inspect.Type, place: str, slot: int) -> int:
         if isinstance(hint, inspect.AnyType):
             return FREE
         types = hint.types if isinstance(hint, inspect.UnionType) else (hint,)
-        kinds: list[str] = []
-        item, inner = FREE, None
-        for one in types:
-            kind = _SIMPLE.get(type(one))
-            if isinstance(one, inspect.StructType):
-                inner = one
-            elif isinstance(one, inspect.ListType):
-                kind, item = "array", self._shape(one.item_type, "-", FREE)
-            elif isinstance(one, inspect.DictType):
-                kind = "object" if isinstance(one.value_type, inspect.AnyType) else None
-            elif kind is None or not _plain(one, slot):
-                return scan.add([], FREE, None, False, False)  # never sure
-            if kind:
-                kinds.append(kind)
+        kinds = [_kind(one, slot) for one in types]
+        if "" in kinds:
+            return scan.add([], FREE, None, False, False)  # never sure
+        item = next((self._shape(one.item_type, "-", FREE) for one in types if isinstance(one, inspect.ListType)), FREE)
+        inner = next((one.cls for one in types if isinstance(one, inspect.StructType)), None)
         if inner is None:
             return scan.add(kinds, item, None, False, False)
-        return self.struct(inner.cls, "-" if place == "-" else f"{place}.", kinds=tuple(kinds))
+        return self.struct(inner, "-" if place == "-" else f"{place}.", kinds=kinds, item=item)
+
+
+def _kind(one: inspect.Type, slot: int) -> str:
+    """JSON's name of the type; "" for one that has rules of its own. A number's bounds are looked at in its slot."""
+    if isinstance(one, inspect.FloatType):
+        bounded = (one.ge, one.gt, one.le, one.lt) != (None,) * 4
+        return "" if bounded and slot == FREE else "number"
+    if isinstance(one, inspect.StrType):
+        return "string" if (one.min_length, one.max_length, one.pattern) == (None,) * 3 else ""
+    if isinstance(one, inspect.DictType):
+        return "object" if isinstance(one.value_type, inspect.AnyType) else ""
+    return _SIMPLE.get(type(one), "")
 
 
 _SIMPLE: Mapping[type, str] = {
     inspect.NoneType: "null",
     inspect.BoolType: "bool",
-    inspect.StrType: "string",
-    inspect.FloatType: "number",
+    inspect.ListType: "array",
+    inspect.StructType: "object",
 }
-
-
-def _plain(one: inspect.Type, slot: int) -> bool:
-    """No bounds, or those of a number that is looked at in its slot."""
-    if isinstance(one, inspect.FloatType):
-        return slot != FREE or (one.ge, one.gt, one.le, one.lt) == (None,) * 4
-    return not isinstance(one, inspect.StrType) or (one.min_length, one.max_length, one.pattern) == (None,) * 3
