@@ -10,7 +10,12 @@ import xxhash
 
 from l07.errors import BadBatch, BodyDamaged
 from l07.events.record import Message, TopicPartition
-from l07.ports import Half, IngestBatch, Part, Position, Seal, SealedRow, Unreadable
+from l07.ports import Half, Ignored, IngestBatch, Part, Position, Seal, SealedRow, Unreadable
+
+try:
+    from l07.backends.redis.pack import pack
+except ImportError:  # no C compiler where this was installed: `packed_one_by_one` does it
+    pack = None  # type: ignore[assignment]
 
 MAX_RECORDS = 500  # above it one step blocks the server for more than 10-30 ms
 SIDES = {"trace": b"t", "score": b"s", "both": b"b"}
@@ -110,32 +115,54 @@ def step_of(batch: IngestBatch, slice_: str) -> Step:
     """Parts and what is no half, digests, packed halves, dead letters. `slice_`: 16 characters that no other step has.
 
     Raises BadBatch (E7458) for what no pipeline may send; nothing was written then."""
-    check(batch)
+    check_parts(batch)
     names, own = [str(part.tp).encode() for part in batch.parts], slice_.encode()
+    halves, digests, bodies, rest = _compiled(batch, names, own) or packed_one_by_one(batch, names, own)
     others: list[tuple[object, ...]] = []
-    digests: list[bytes] = []
-    halves: list[bytes] = []
     letters: list[bytes] = []
-    bodies: list[bytes] = []
-    for number, item in enumerate(batch.items, 1):
-        if isinstance(item, Half):
-            key = item.key.encode()
-            digests.append(blake2b(key, digest_size=16).digest())
-            halves.append(_packed(item, names[item.part], key, own, number))
-            bodies.append(NUMBERS[number])
-            bodies.append(item.body)
-        elif isinstance(item, Unreadable):
+    for number in rest:
+        item = batch.items[number - 1]
+        if isinstance(item, Unreadable):
             others.append((number, UNREADABLE, item.part, item.offset, ""))
             letters.append(_guarded(encode(item.message)))
         else:
-            others.append((number, IGNORED, item.part, item.offset, item.reason))
+            others.append((number, IGNORED, item.part, item.offset, cast(Ignored, item).reason))
     parts = [(str(p.tp), p.start, p.next, p.last_digest.hex(), p.last_time_ms, p.log) for p in batch.parts]
     return Step([encode((parts, others)), b"".join(digests), own, *halves, *letters], bodies)
 
 
-def run_digest(key: str) -> bytes:
+Packed = tuple[list[bytes], list[bytes], list[bytes], list[int]]
+
+
+def _compiled(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed | None:
+    """None where nothing was compiled, or an item may break the contract."""
+    if pack is None:
+        return None
+    starts, ends = [part.start for part in batch.parts], [part.next for part in batch.parts]
+    return pack(batch.items, starts, ends, names, own, Half, run_digest, _digest)
+
+
+def packed_one_by_one(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed:
+    """The halves as strings, digests of their keys, their bodies with their numbers, and the numbers of what is no half.
+
+    Raises BadBatch (E7458)."""
+    check_items(batch)
+    out: Packed = [], [], [], []
+    halves, digests, bodies, rest = out
+    for number, item in enumerate(batch.items, 1):
+        if isinstance(item, Half):
+            key = item.key.encode()
+            digests.append(run_digest(key))
+            halves.append(_packed(item, names[item.part], key, own, number))
+            bodies += NUMBERS[number], item.body
+        else:
+            rest.append(number)
+    return out
+
+
+def run_digest(key: bytes) -> bytes:
     """16 bytes that stand for a natural key. Cryptographic, so that nobody can make two runs collide."""
-    return blake2b(key.encode(), digest_size=16).digest()
+    return blake2b(key, digest_size=16).digest()
 
 
 def _packed(half: Half, name: bytes, key: bytes, slice_: bytes, number: int) -> bytes:
@@ -160,12 +187,21 @@ def _check(covered: bytes, body: bytes) -> bytes:
 
 
 def check(batch: IngestBatch) -> None:
+    """Raises BadBatch (E7458) for what no pipeline may send."""
+    check_parts(batch)
+    check_items(batch)
+
+
+def check_parts(batch: IngestBatch) -> None:
     if len(batch.items) > MAX_RECORDS:
         raise BadBatch(f"{len(batch.items)} records in one batch; {MAX_RECORDS} at most", records=len(batch.items))
     if len({part.tp for part in batch.parts}) != len(batch.parts):
         raise BadBatch("a partition stands twice in one batch")
     for part in batch.parts:
         _check_part(part)
+
+
+def check_items(batch: IngestBatch) -> None:
     last, ends = [part.start - 1 for part in batch.parts], [part.next for part in batch.parts]
     count = len(last)
     for item in batch.items:

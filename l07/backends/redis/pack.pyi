@@ -1,0 +1,15 @@
+from collections.abc import Callable, Sequence
+
+from l07.ports import Half, Ignored, Unreadable
+
+def pack(
+    items: Sequence[Half | Unreadable | Ignored],
+    starts: list[int],
+    ends: list[int],
+    names: list[bytes],
+    own: bytes,
+    half_class: type[Half],
+    short_digest: Callable[[bytes], bytes],
+    check: Callable[[bytes], bytes],
+) -> tuple[list[bytes], list[bytes], list[bytes], list[int]] | None: ...
+def joined(commands: list[list[object]]) -> bytes: ...

@@ -1,0 +1,171 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What `wire.py` and `packing.py` do for every record, in C. A test holds both against each other."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+
+cdef enum:
+    HEAD = 61
+    SLICE = 16
+    CHECK = 8
+    CONTENT = 8
+    SHORT = 65535
+
+
+cdef struct Text:
+    const char* at
+    Py_ssize_t size
+
+
+cdef inline Text _text(object text) except *:
+    cdef Text found
+    found.at = PyUnicode_AsUTF8AndSize(text, &found.size)
+    return found
+
+
+cdef inline char* _put(char* at, uint64_t value, int size) noexcept:
+    """Big-endian."""
+    cdef int n
+    for n in range(size):
+        at[n] = <char>(value >> (8 * (size - 1 - n)) & 0xFF)
+    return at + size
+
+
+cdef inline char* _put_float(char* at, double value) noexcept:
+    cdef uint64_t bits
+    memcpy(&bits, &value, 8)
+    return _put(at, bits, 8)
+
+
+cdef inline char* _put_bytes(char* at, const char* what, Py_ssize_t size) noexcept:
+    memcpy(at, what, size)
+    return at + size
+
+
+def pack(items, list starts, list ends, list names, bytes own, half_class, short_digest, check):
+    """The halves among a batch's items, each as one string, digests of their keys, and their bodies with their numbers; the
+    numbers of all that is no half. None where an item breaks the port's contract, or may: `wire.check` says which and how.
+
+    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `short_digest`: 16 bytes of a key. `check`: 8 bytes."""
+    cdef list halves = [], digests = [], bodies = [], others = []
+    cdef Py_ssize_t count = len(names), number = 0
+    cdef Py_ssize_t part
+    cdef long long offset
+    cdef list last = [start - 1 for start in starts]
+    cdef tuple half
+    for item in items:
+        number += 1
+        if not isinstance(item, tuple) or len(item) < 3:
+            return None
+        half = <tuple>item
+        part, offset = half[0], half[1]
+        if not 0 <= part < count or not <long long>last[part] < offset < <long long>ends[part]:
+            return None
+        last[part] = offset
+        if type(item) is not half_class:
+            others.append(number)
+            continue
+        key = half[3].encode()
+        packed = _packed(half, <bytes>names[part], own, key, number, check)
+        if packed is None:
+            return None
+        digests.append(short_digest(key))
+        halves.append(packed)
+        bodies.append(b"%d" % number)
+        bodies.append(half[11])
+    return halves, digests, bodies, others
+
+
+cdef bytes _packed(tuple half, bytes name, bytes own, bytes key, Py_ssize_t number, check):
+    cdef double time_ms = half[2], offset = half[1]
+    cdef Text side = _text(half[4]), track = _text(half[6]), reason = _text(half[7]), tie = _text(half[10])
+    cdef bytes content = half[5], body = half[11]
+    cdef double score = -1.0, confidence = -1.0
+    cdef char kind = side.at[0]
+    if half[8] is not None:
+        if half[9] is None:
+            return None
+        score, confidence = half[8], half[9]
+        if kind == 116 or not 0 <= score <= 100 or not 0 <= confidence <= 1:
+            return None
+    elif kind != 116 or half[9] is not None:
+        return None
+    if PyBytes_GET_SIZE(content) != CONTENT or time_ms < 0 or PyBytes_GET_SIZE(own) != SLICE:
+        return None
+    if (kind != 115) != (track.size > 0) or (kind != 116 and kind != 115 and kind != 98):
+        return None
+    if PyBytes_GET_SIZE(name) > SHORT or track.size > SHORT or reason.size > SHORT or number > SHORT:
+        return None
+    cdef Py_ssize_t size = HEAD + SLICE + PyBytes_GET_SIZE(name) + track.size + reason.size + tie.size + PyBytes_GET_SIZE(key)
+    cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(body)
+    covered = PyBytes_FromStringAndSize(NULL, whole)
+    cdef char* begin = PyBytes_AS_STRING(covered)
+    cdef char* at = begin
+    at[0] = kind
+    at = _put_float(_put_float(_put_float(at + 1, time_ms), score), confidence)
+    at = _put_float(_put_bytes(at, PyBytes_AS_STRING(content), CONTENT), offset)
+    at = _put(_put(_put(at, PyBytes_GET_SIZE(body), 4), number, 2), PyBytes_GET_SIZE(name), 2)
+    at = _put(_put(_put(_put(at, track.size, 2), reason.size, 2), tie.size, 4), PyBytes_GET_SIZE(key), 4)
+    at = _put_bytes(_put_bytes(at, PyBytes_AS_STRING(own), SLICE), PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+    at = _put_bytes(_put_bytes(_put_bytes(at, track.at, track.size), reason.at, reason.size), tie.at, tie.size)
+    at = _put_bytes(at, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    _put_bytes(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+    cdef bytes sum_ = check(covered)
+    packed = PyBytes_FromStringAndSize(NULL, size + CHECK)
+    cdef char* out = PyBytes_AS_STRING(packed)
+    memcpy(out, begin, size)
+    memcpy(out + size, PyBytes_AS_STRING(sum_), CHECK)
+    return packed
+
+
+cdef inline int _digits(Py_ssize_t number, char* out) noexcept:
+    """How many; written to `out` from the left."""
+    cdef char turned[24]
+    cdef int count = 0, n
+    while True:
+        turned[count] = <char>(48 + number % 10)
+        number //= 10
+        count += 1
+        if number == 0:
+            break
+    for n in range(count):
+        out[n] = turned[count - 1 - n]
+    return count
+
+
+cdef inline Py_ssize_t _width(Py_ssize_t number) noexcept:
+    cdef Py_ssize_t count = 1
+    while number >= 10:
+        number //= 10
+        count += 1
+    return count
+
+
+def joined(list commands):
+    """Commands in the server's protocol, one string. Each is a list of words; one that is no bytes is sent as its text.
+    Measured first and written once: a second large copy costs more in fresh pages than in bytes."""
+    cdef list words
+    cdef Py_ssize_t size = 0, n
+    for words in commands:
+        size += 3 + _width(len(words))
+        for n in range(len(words)):
+            if type(words[n]) is not bytes:
+                words[n] = str(words[n]).encode()
+            size += 5 + _width(PyBytes_GET_SIZE(words[n])) + PyBytes_GET_SIZE(words[n])
+    out = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* at = PyBytes_AS_STRING(out)
+    for words in commands:
+        at[0] = 42
+        at += 1
+        at += _digits(len(words), at)
+        for n in range(len(words)):
+            at = _put_bytes(at, b"\r\n$", 3)
+            at += _digits(PyBytes_GET_SIZE(words[n]), at)
+            at = _put_bytes(at, b"\r\n", 2)
+            at = _put_bytes(at, PyBytes_AS_STRING(words[n]), PyBytes_GET_SIZE(words[n]))
+        at = _put_bytes(at, b"\r\n", 2)
+    return out
