@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as lib
@@ -27,6 +27,7 @@ from l07.backends.kafka.unpack import (
     CONTROL,
     HEAD,
     HEADER,
+    LOG_APPEND_TIME,
     MAGIC_AT,
     NONE,
     TRANSACTIONAL,
@@ -41,6 +42,11 @@ from l07.backends.kafka.unpack import (
 from l07.errors import BusBroken, BusForbidden, L07Error
 from l07.events.record import Record, TopicPartition
 from l07.ports import Slice
+
+try:
+    from l07.backends.kafka import batch as compiled
+except ImportError:  # no C compiler where this was installed: the library's own classes do it
+    compiled = None  # type: ignore[assignment]
 
 log = logging.getLogger("l07.kafka")
 
@@ -139,53 +145,88 @@ class Fetched:
                 return
             if data[at + MAGIC_AT] >= 2 and until - at >= HEADER.size:
                 following = HEAD.unpack_from(data, until)[0] if until + HEAD.size <= end else None
-                yield self._batch(read_header(data, at), data[at:until], following)
+                yield self._batch(read_header(data, at), _Raw(data, at, until), following)
             else:
                 yield _old(self.tp, base, data[at:until])
             at = until
 
-    def _batch(self, batch: Batch, raw: bytes, following: int | None) -> tuple[list[Record], int]:
-        whole = DefaultRecordBatch(raw)
-        if batch.magic != 2 or not whole.validate_crc():
+    def _batch(self, batch: Batch, raw: "_Raw", following: int | None) -> tuple[list[Record], int]:
+        if batch.magic != 2 or not raw.has_checksum(batch.crc):
             why = f"form: a batch of {batch.records} records has a wrong checksum"
             offset = max(batch.base_offset, self._position)
-            return [damaged(self.tp, offset, raw, why)], max(offset + 1, after_damage(batch, following))
-        if batch.producer_id >= 0 and self._is_dropped(batch, whole):
+            return [damaged(self.tp, offset, raw.bytes(), why)], max(offset + 1, after_damage(batch, following))
+        if batch.producer_id >= 0 and self._is_dropped(batch, raw):
             return [], batch.next_offset
         if batch.attributes & CONTROL:
             return [], batch.next_offset
         try:
-            return self._records_of(batch, raw, whole), batch.next_offset
+            return self._records_of(batch, raw), batch.next_offset
         except Damage as damage:
             offset = max(batch.base_offset, self._position)
-            return [damaged(self.tp, offset, raw, str(damage), batch.max_ms)], batch.next_offset
+            return [damaged(self.tp, offset, raw.bytes(), str(damage), batch.max_ms)], batch.next_offset
 
-    def _is_dropped(self, batch: Batch, whole: Any) -> bool:
+    def _is_dropped(self, batch: Batch, raw: "_Raw") -> bool:
         """Whether the batch belongs to a transaction that was aborted; keeps count of them."""
         while self._aborted and self._aborted[0][1] <= batch.base_offset:
             self._dropping.add(self._aborted.pop(0)[0])
         if batch.attributes & CONTROL:
-            marker = next(iter(whole), None)
+            marker = next(iter(DefaultRecordBatch(raw.bytes())), None)
             if marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER:
                 self._dropping.discard(batch.producer_id)
             return True
         return bool(batch.attributes & TRANSACTIONAL) and batch.producer_id in self._dropping
 
-    def _records_of(self, batch: Batch, raw: bytes, whole: Any) -> list[Record]:
+    def _records_of(self, batch: Batch, raw: "_Raw") -> list[Record]:
         codec = batch.attributes & CODEC
         if codec != NONE:
-            payload = unpacked(codec, raw[HEADER.size :], bound=self._bound)
-            plain = (batch.attributes & ~CODEC).to_bytes(2, "big", signed=True)
-            raw = b"".join((raw[:ATTRIBUTES_AT], plain, raw[AFTER_ATTRIBUTES : HEADER.size], payload))
-            whole = DefaultRecordBatch(raw)
-        topic, partition = self.tp
-        try:
-            return [
-                _new(Record, (topic, partition, r.offset, r.timestamp, r.key, r.value, headers_of(r.headers), ""))
-                for r in whole
-            ]
-        except (UnicodeDecodeError, lib.CorruptRecordException):  # a header's name, or a record without form
-            return read_records(batch, raw[HEADER.size :], self.tp)
+            raw = raw.unpacked(batch, self._bound)
+        found = raw.records(batch, self.tp)
+        return found if found is not None else _one_by_one(batch, raw.bytes(), self.tp)
+
+
+class _Raw(NamedTuple):
+    """A batch in what a fetch brought, or one that was unpacked."""
+
+    data: bytes
+    at: int
+    until: int
+
+    def bytes(self) -> bytes:
+        return self.data[self.at : self.until]
+
+    def has_checksum(self, crc: int) -> bool:
+        if compiled is not None and compiled.HAS_CRC32C:
+            return compiled.crc32c(self.data, self.at + ATTRIBUTES_AT, self.until) == crc
+        return bool(DefaultRecordBatch(self.bytes()).validate_crc())
+
+    def unpacked(self, batch: Batch, bound: int) -> "_Raw":
+        """Raises Damage."""
+        payload = unpacked(batch.attributes & CODEC, self.data[self.at + HEADER.size : self.until], bound=bound)
+        plain = (batch.attributes & ~CODEC).to_bytes(2, "big", signed=True)
+        head = self.data[self.at : self.at + HEADER.size]
+        whole = b"".join((head[:ATTRIBUTES_AT], plain, head[AFTER_ATTRIBUTES:], payload))
+        return _Raw(whole, 0, len(whole))
+
+    def records(self, batch: Batch, tp: TopicPartition) -> list[Record] | None:
+        """None: somebody has to look at each of them."""
+        appended = bool(batch.attributes & LOG_APPEND_TIME)
+        if compiled is None or (appended and batch.max_ms < 0):
+            return None
+        return compiled.records(
+            self.data, self.at + HEADER.size, self.until, batch.base_offset, batch.first_ms,
+            batch.max_ms if appended else -1, batch.records, tp.topic, tp.partition, Record,
+        )  # fmt: skip
+
+
+def _one_by_one(batch: Batch, raw: bytes, tp: TopicPartition) -> list[Record]:
+    topic, partition = tp
+    try:
+        return [
+            _new(Record, (topic, partition, r.offset, r.timestamp, r.key, r.value, headers_of(r.headers), ""))
+            for r in DefaultRecordBatch(raw)
+        ]
+    except (UnicodeDecodeError, lib.CorruptRecordException):  # a header's name, or a record without form
+        return read_records(batch, raw[HEADER.size :], tp)
 
 
 def _cut(records: list[Record], max_bytes: int) -> list[Record]:

@@ -1,0 +1,131 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What `fetching.py` does for every record of a sound batch, in C: the checksum, and the records. Format: KIP-98."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #include <nmmintrin.h>
+    static int l07_has_crc32c(void) { __builtin_cpu_init(); return __builtin_cpu_supports("sse4.2") ? 1 : 0; }
+    __attribute__((target("sse4.2")))
+    static uint32_t l07_crc32c(const char *at, size_t size) {
+        uint64_t crc = 0xffffffff, word;
+        for (; size >= 8; size -= 8, at += 8) { memcpy(&word, at, 8); crc = _mm_crc32_u64(crc, word); }
+        for (; size; size--, at++) crc = _mm_crc32_u8((uint32_t)crc, (uint8_t)*at);
+        return ~(uint32_t)crc;
+    }
+    #else
+    static int l07_has_crc32c(void) { return 0; }
+    static uint32_t l07_crc32c(const char *at, size_t size) { (void)at; (void)size; return 0; }
+    #endif
+    """
+    int l07_has_crc32c()
+    uint32_t l07_crc32c(const char* at, size_t size) nogil
+
+HAS_CRC32C = bool(l07_has_crc32c())  # this processor's own instruction
+
+
+def crc32c(bytes data, Py_ssize_t at, Py_ssize_t end):
+    """Of data[at:end]; only where HAS_CRC32C says so."""
+    if not 0 <= at <= end <= PyBytes_GET_SIZE(data):
+        raise IndexError(f"{at} to {end} of {PyBytes_GET_SIZE(data)} bytes")
+    return l07_crc32c(PyBytes_AS_STRING(data) + at, end - at)
+
+
+cdef struct Cursor:
+    const uint8_t* at
+    const uint8_t* end
+    int damaged
+
+
+cdef inline int64_t _number(Cursor* c) noexcept nogil:
+    """A zigzag varint of at most 64 bits."""
+    cdef uint64_t value = 0
+    cdef int shift = 0
+    cdef uint8_t byte
+    while c.at < c.end and shift <= 63:
+        byte = c.at[0]
+        if shift == 63 and byte > 1:  # beyond 64 bits
+            break
+        c.at += 1
+        value |= <uint64_t>(byte & 0x7F) << shift
+        if byte < 0x80:
+            return <int64_t>(value >> 1) ^ -<int64_t>(value & 1)
+        shift += 7
+    c.damaged = 1
+    return 0
+
+
+cdef object _bytes(Cursor* c):
+    cdef int64_t size = _number(c)
+    if size < 0 or c.damaged:
+        return None
+    if size > c.end - c.at:
+        c.damaged = 1
+        return None
+    found = PyBytes_FromStringAndSize(<const char*>c.at, size)
+    c.at += size
+    return found
+
+
+cdef tuple _headers(Cursor* c):
+    cdef int64_t count = _number(c), n
+    if count == 0:
+        return ()
+    if not 0 < count <= c.end - c.at:
+        c.damaged = 1
+        return ()
+    cdef list found = []
+    for n in range(count):
+        name = _bytes(c)
+        value = _bytes(c)
+        if c.damaged:
+            return ()
+        found.append((name or b"", value))
+    return tuple(found)
+
+
+def records(
+    bytes data, Py_ssize_t at, Py_ssize_t end, int64_t base_offset, int64_t first_ms, int64_t append_ms, Py_ssize_t count,
+    topic, partition, record_class,
+):
+    """The `count` records in data[at:end], which is not compressed. `append_ms`: the time of each, -1: each has its own.
+    None where anything is not as it should be: somebody else says what."""
+    cdef int64_t FAR = <int64_t>1 << 62  # sums of two of these are no other number
+    if not 0 <= at <= end <= PyBytes_GET_SIZE(data) or not 0 <= count <= end - at:
+        return None
+    if not -FAR < first_ms < FAR or not -FAR < base_offset < FAR:
+        return None
+    cdef Cursor c
+    cdef const uint8_t* until
+    cdef int64_t size, stamp, offset
+    cdef Py_ssize_t n
+    cdef list found = []
+    new = tuple.__new__
+    c.at = <const uint8_t*>PyBytes_AS_STRING(data) + at
+    c.end = <const uint8_t*>PyBytes_AS_STRING(data) + end
+    c.damaged = 0
+    for n in range(count):
+        size = _number(&c)
+        if c.damaged or size < 1 or size > c.end - c.at:
+            return None
+        until = c.at + size
+        c.at += 1  # attributes: none are in use
+        stamp, offset = _number(&c), _number(&c)
+        if not -FAR < stamp < FAR or not -FAR < offset < FAR:
+            return None
+        stamp += first_ms
+        offset += base_offset
+        key = _bytes(&c)
+        value = _bytes(&c)
+        headers = _headers(&c)
+        if c.damaged or c.at != until:
+            return None
+        found.append(new(record_class, (
+            topic, partition, offset, stamp if append_ms < 0 else append_ms, key, value, headers, "",
+        )))  # fmt: skip
+    return found if c.at == c.end else None
