@@ -2,7 +2,7 @@
 """What `wire.py` and `packing.py` do for every record, in C. A test holds both against each other."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "Python.h":
@@ -169,3 +169,63 @@ def joined(list commands):
             at = _put_bytes(at, PyBytes_AS_STRING(words[n]), PyBytes_GET_SIZE(words[n]))
         at = _put_bytes(at, b"\r\n", 2)
     return out
+
+
+cdef inline uint64_t _get(const char* at, int size) noexcept:
+    """Big-endian."""
+    cdef uint64_t value = 0
+    cdef int n
+    for n in range(size):
+        value = value << 8 | <uint8_t>at[n]
+    return value
+
+
+def told(list blobs):
+    """What `wire.told_of` reads out of rows: their keys, and (topic:partition, smallest, largest offset), sorted.
+    None where a row is not as it should be: somebody else says which."""
+    cdef list keys = []
+    cdef dict spans = {}
+    cdef bytes blob
+    cdef const char* begin
+    cdef Py_ssize_t size, at, texts, name_size, key_size, end
+    cdef int bits, bit
+    cdef uint64_t raw
+    cdef double offset
+    for blob in blobs:
+        begin, size = PyBytes_AS_STRING(blob), PyBytes_GET_SIZE(blob)
+        if size < 3:
+            return None
+        bits = <uint8_t>begin[0]
+        at = 3 + <Py_ssize_t>_get(begin + 1, 2)
+        key = None
+        for bit in range(1, 3):  # a trace, a score
+            if not bits & bit:
+                continue
+            if size - at < HEAD + SLICE:
+                return None
+            raw = _get(begin + at + 33, 8)
+            memcpy(&offset, &raw, 8)
+            name_size, key_size = _get(begin + at + 47, 2), _get(begin + at + 57, 4)
+            texts = at + HEAD + SLICE
+            end = texts + name_size + _get(begin + at + 49, 2) + _get(begin + at + 51, 2) + _get(begin + at + 53, 4) + key_size
+            if end + CHECK > size or not 0 <= offset < 2.0 ** 53:
+                return None
+            name = PyBytes_FromStringAndSize(begin + texts, name_size)
+            span = spans.get(name)
+            if span is None:
+                spans[name] = [offset, offset]
+            else:
+                if offset < <double>(<list>span)[0]:
+                    (<list>span)[0] = offset
+                if offset > <double>(<list>span)[1]:
+                    (<list>span)[1] = offset
+            if key is None and key_size:
+                key = PyBytes_FromStringAndSize(begin + end - key_size, key_size)
+            at = end + CHECK
+        if at != size or key is None:
+            return None
+        keys.append(key)
+    try:
+        return [key.decode() for key in keys], sorted([(name.decode(), int(span[0]), int(span[1])) for name, span in spans.items()])
+    except UnicodeDecodeError:
+        return None

@@ -1,5 +1,6 @@
 """What an announcement says of a batch is read out of its rows without taking them apart; both readings say the same."""
 
+import os
 import random
 
 import pytest
@@ -11,6 +12,14 @@ from l07.ports import Half, IngestBatch, Part
 
 TRACES, SCORES = TopicPartition("a:topic", 3), TopicPartition("scores", 0)
 WHY = b"low_score\nno_goal"
+
+
+@pytest.fixture(autouse=True, params=["compiled", "python"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "python":
+        monkeypatch.setattr(wire, "pack", None)
+    elif wire.pack is None and "CI" not in os.environ:
+        pytest.skip("l07 was installed without a C compiler")
 
 
 def a_half(side: str, number: int) -> bytes:
@@ -75,3 +84,29 @@ def test_a_key_that_is_no_text_is_named() -> None:
     blobs[5] = blobs[5].replace("ä".encode(), b"\xff\xff")
     with pytest.raises(BodyDamaged, match="row 5 of default-1"):
         wire.told_of("default-1", blobs)
+
+
+@pytest.mark.parametrize("mark", [b"execution:", b"a:topic:3", b"scores:0"])
+def test_a_row_with_a_text_that_is_none_is_named(mark: bytes) -> None:
+    blobs = some_rows()
+    place = next(n for n, blob in enumerate(blobs) if mark in blob)
+    blobs[place] = blobs[place].replace(mark, b"\xff" * len(mark), 1)
+    with pytest.raises(BodyDamaged, match="default-1 is damaged"):
+        wire.told_of("default-1", blobs)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_after_damage_both_ways_say_the_same(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(60):
+        blobs = some_rows()[:5]
+        row = bytearray(blobs[2])
+        row[rng.randrange(len(row))] = rng.choice((0, 1, 255, rng.randrange(256)))
+        blobs[2] = bytes(row)
+        both = []
+        for way in (wire.told_of, wire.told_one_by_one):
+            try:
+                both.append(repr(way("b-1", blobs)))
+            except BodyDamaged as err:
+                both.append(err.message)
+        assert both[0] == both[1]
