@@ -8,8 +8,14 @@ The end of the bytes is a zero byte (Python's promise), which no rule accepts: n
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_SET_ITEM
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memchr, memcmp, memset
+
+cdef extern from "Python.h":
+    ctypedef struct Class "PyTypeObject":
+        object (*tp_alloc)(type, Py_ssize_t)
 
 include "scan_text.pxi"
 include "scan_json.pxi"
@@ -63,11 +69,59 @@ cdef inline object _text(Span* span):
     return _str(span) if span.kind & STRING else None
 
 
+cdef double TENS[16]
+for _n in range(16):
+    TENS[_n] = 10.0 ** _n
+
+
+cdef int _short(Span* span, double* out) noexcept nogil:
+    """A number of at most 15 digits without a sign: whole numbers and powers of ten are exact then, so that one division
+    rounds right (W. Clinger, 1990). 0: another one."""
+    cdef const char* at = span.at
+    cdef const char* end = at + span.size
+    cdef const char* point = NULL
+    cdef int64_t digits = 0
+    if span.size > 16 or at[0] == 45:
+        return 0
+    while at < end:
+        if at[0] == 46:
+            point = at
+        else:
+            digits = digits * 10 + at[0] - 48
+        at += 1
+    if point == NULL and span.size > 15:
+        return 0
+    out[0] = <double>digits / TENS[end - point - 1 if point != NULL else 0]
+    return 1
+
+
 cdef int _float(Span* span, double most, double* out) except -1:
     """0: out of range, and somebody else says so."""
     cdef char* end
-    out[0] = PyOS_string_to_double(span.at, &end, NULL) + 0.0  # -0.0 and 0.0 are one
+    if not _short(span, out):
+        out[0] = PyOS_string_to_double(span.at, &end, NULL) + 0.0  # -0.0 and 0.0 are one
     return 0 <= out[0] <= most
+
+
+cdef object _repr(Span* span, double value):
+    """Python's text of it, which is that of the event where it has at most 15 digits and no zero too many."""
+    cdef double short
+    cdef const char* point = <const char*>memchr(span.at, 46, span.size)
+    if point != NULL and 0.001 <= value and _short(span, &short):
+        if span.at[span.size - 1] != 48 or point == span.at + span.size - 2:
+            return PyUnicode_DecodeUTF8(span.at, span.size, NULL)
+    return repr(value)
+
+
+cdef tuple _filled_in(type cls, tuple values):
+    """An instance of a subclass of tuple, as `tuple.__new__` makes it, without a call."""
+    cdef Py_ssize_t n, count = PyTuple_GET_SIZE(values)
+    cdef object made = (<Class*>cls).tp_alloc(cls, count)
+    for n in range(count):
+        value = <object>PyTuple_GET_ITEM(values, n)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, n, value)
+    return <tuple>made
 
 
 cdef class Scanner:
@@ -79,7 +133,8 @@ cdef class Scanner:
 
     cdef int root
     cdef dict roles, shapes, routes
-    cdef object half, ignored, digest, route, plain, new
+    cdef object digest, route, plain
+    cdef type half, ignored
     cdef Py_ssize_t max_bytes
     cdef long long max_ahead_ms, max_age_ms
 
@@ -90,7 +145,6 @@ cdef class Scanner:
         self.root, self.roles, self.shapes, self.routes = root, roles, shapes, {}
         self.half, self.ignored, self.digest, self.route, self.plain = half, ignored, digest, route, frozenset(plain)
         self.max_bytes, self.max_ahead_ms, self.max_age_ms = max_bytes, max_ahead_ms, max_age_ms
-        self.new = tuple.__new__
 
     def scan(self, record, part):
         """What the record is, as a half of the batch's `part` or as ignored; None: not sure."""
@@ -120,8 +174,9 @@ cdef class Scanner:
             key = _said_of(at) if scored else None
             if key is None:
                 return None
-            content = self.digest(f"{key}\0{score!r}\0{confidence!r}\0{evaluation}".encode())
-            return self.new(self.half, (
+            said = _repr(&at[S_SCORE], score), _repr(_sure(at), confidence)
+            content = self.digest(f"{key}\0{said[0]}\0{said[1]}\0{evaluation}".encode())
+            return _filled_in(self.half, (
                 part, offset, stamp, key, "score", content, "", "", score, confidence, evaluation, value,
             ))  # fmt: skip
         key, domain = _key_of(at), _domain_of(at)
@@ -129,9 +184,9 @@ cdef class Scanner:
             return None
         track = self._track(domain, _str(&at[S_SOURCE]))
         if track is None:
-            return self.new(self.ignored, (part, offset, "no_track"))
+            return _filled_in(self.ignored, (part, offset, "no_track"))
         content = self.digest(PyBytes_FromStringAndSize(at[S_DATA].at, at[S_DATA].size))
-        return self.new(self.half, (
+        return _filled_in(self.half, (
             part, offset, stamp, key, "both" if scored else "trace", content, track, "",
             score if scored else None, confidence if scored else None, evaluation, value,
         ))  # fmt: skip
@@ -253,10 +308,15 @@ cdef long long _milliseconds(Span* span) noexcept nogil:
     return ((days * 24 + hour) * 60 + minute) * 60000 + second * 1000 + ms
 
 
+cdef inline Span* _sure(Span* at) noexcept nogil:
+    """The confidence that counts."""
+    return &at[S_CONFIDENCE] if _there(&at[S_CONFIDENCE]) else &at[S_LEVEL]
+
+
 cdef int _judged(Span* at, double* score, double* confidence) except -2:
     """Whether there are both; -1: not sure. A second confidence counts for nothing, and must be one all the same."""
     cdef double ignored = 0
-    cdef Span* sure = &at[S_CONFIDENCE] if _there(&at[S_CONFIDENCE]) else &at[S_LEVEL]
+    cdef Span* sure = _sure(at)
     if not _maybe(&at[S_EVALUATION]):
         return -1
     if _there(&at[S_SCORE]) and not _float(&at[S_SCORE], 100, score):

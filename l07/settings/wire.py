@@ -38,7 +38,7 @@ class Ingest(Group):
     max_event_age_s: int = Field(
         0, ge=0, description="0: no limit; else an event's time is at most this much before its record's"
     )
-    slice_records: int = Field(250, ge=1, le=500, description="records a step; above 500 the script blocks the server")
+    slice_records: int = Field(500, ge=1, le=500, description="records a step; above 500 the script blocks the server")
 
 
 class Join(Group):

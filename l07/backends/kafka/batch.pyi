@@ -1,3 +1,7 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from l07.events.modes import Headers
 from l07.events.record import Record
 
 HAS_CRC32C: bool
@@ -15,3 +19,13 @@ def records(
     partition: int,
     record_class: type[Record],
 ) -> list[Record] | None: ...
+def sound_messages(
+    messages: Sequence[Any],
+    at: int,
+    topic: str,
+    partition: int,
+    room: int,
+    record_class: type[Record],
+    asked_headers: Callable[[Any], Any],
+    headers_of: Callable[[Any], Headers],
+) -> tuple[list[Record], int, int, bool]: ...

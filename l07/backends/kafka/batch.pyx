@@ -129,3 +129,27 @@ def records(
             topic, partition, offset, stamp if append_ms < 0 else append_ms, key, value, headers, "",
         )))  # fmt: skip
     return found if c.at == c.end else None
+
+
+def sound_messages(messages, Py_ssize_t at, topic, partition, Py_ssize_t room, record_class, asked_headers, headers_of):
+    """What confluent-kafka gave of one partition, from `at` on, until another begins, one is an error or unreadable, or `room`
+    bytes are full: (records, the next place, their bytes, whether it is unreadable). `asked_headers` is asked once a message."""
+    cdef list found = []
+    cdef Py_ssize_t size = 0, count = len(messages)
+    new = tuple.__new__
+    while at < count and size < room:
+        message = messages[at]
+        if message.partition() != partition or message.topic() != topic or message.error() is not None:
+            break
+        try:
+            headers = asked_headers(message)
+        except SystemError:  # a header whose name is not UTF-8
+            return found, at, size, True
+        value = message.value()
+        found.append(new(record_class, (
+            topic, partition, message.offset(), message.timestamp()[1], message.key(), value,
+            headers_of(headers) if headers else (), "",
+        )))  # fmt: skip
+        size += len(value) if value is not None else 0
+        at += 1
+    return found, at, size, False

@@ -1,6 +1,6 @@
 """What one call of confluent-kafka's consumer brought: records by partition, ends of partitions, and what stops one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError
 
 from l07.backends.kafka.fetching import headers_of
+from l07.events.modes import Headers
 from l07.events.record import Record, TopicPartition
 
 MAX_SLICE_BYTES = 16_000_000  # of one answer: a slice of the largest events must not exhaust the memory
@@ -52,6 +53,41 @@ class Run:
         return max(self.end, position, self.records[-1].offset + 1 if self.records else 0)
 
 
+def sound_messages(
+    messages: Sequence[Any],
+    at: int,
+    topic: str,
+    partition: int,
+    room: int,
+    record_class: type[Record],
+    asked_headers: Callable[[Any], Any],
+    headers_of: Callable[[Any], Headers],
+) -> tuple[list[Record], int, int, bool]:
+    """What the library gave of one partition, from `at` on, until another begins, one is an error or unreadable, or `room`
+    bytes are full: (records, the next place, their bytes, whether it is unreadable). `asked_headers` is asked once a message."""
+    found: list[Record] = []
+    size = 0
+    while at < len(messages) and size < room:
+        message = messages[at]
+        if (message.topic(), message.partition()) != (topic, partition) or message.error() is not None:
+            break
+        try:
+            headers = asked_headers(message)
+        except SystemError:  # a header whose name is not UTF-8
+            return found, at, size, True
+        place, value = (topic, partition, message.offset(), message.timestamp()[1]), message.value()
+        found.append(_new(record_class, (*place, message.key(), value, headers_of(headers), "")))
+        size += len(value) if value is not None else 0
+        at += 1
+    return found, at, size, False
+
+
+try:
+    from l07.backends.kafka.batch import sound_messages as _sound
+except ImportError:  # no C compiler where this was installed
+    _sound = sound_messages
+
+
 class Cut(NamedTuple):
     runs: Sequence[Run]
     errors: Sequence[KafkaError]  # of no position
@@ -63,28 +99,23 @@ def cut(messages: Sequence[Any], room: int = MAX_SLICE_BYTES) -> Cut:
     """At least one message is looked at, and then as many until `room` bytes are full."""
     runs: dict[tuple[str, int], Run] = {}
     errors: list[KafkaError] = []
-    run = Run(TopicPartition("", -1))
-    size = 0
-    for number, message in enumerate(messages):
-        topic, partition, error = message.topic(), message.partition(), message.error()
-        if (topic, partition) != run.tp:
-            run = runs.setdefault((topic, partition), Run(TopicPartition(topic, partition)))
-        if run.stop:
+    size = at = 0
+    while at < len(messages):
+        message = messages[at]
+        tp = TopicPartition(message.topic(), message.partition())
+        run = runs.setdefault(tp, Run(tp))
+        if run.stop or message.error() is not None:
+            if not run.stop:
+                _note(run, message.error(), message, errors)
+            at += 1
             continue
-        if error is not None:
-            _note(run, error, message, errors)
-            continue
-        value = message.value()
-        try:
-            headers = headers_of(_asked_headers(message))
-        except SystemError:  # a header whose name is not UTF-8
+        records, at, taken, unreadable = _sound(messages, at, *tp, room - size, Record, _asked_headers, headers_of)
+        run.records += records
+        size += taken
+        if unreadable:
             run.stop = "unreadable"
-            continue
-        offset = message.offset()
-        run.records.append(_new(Record, (*run.tp, offset, message.timestamp()[1], message.key(), value, headers, "")))
-        size += len(value) if value is not None else 0
-        if size >= room:
-            return Cut(list(runs.values()), errors, messages[number + 1 :], size)
+        elif size >= room:
+            return Cut(list(runs.values()), errors, messages[at:], size)
     return Cut(list(runs.values()), errors, (), size)
 
 

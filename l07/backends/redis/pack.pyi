@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
 from l07.ports import Half, Ignored, Unreadable
 
@@ -9,7 +10,7 @@ def pack(
     names: list[bytes],
     own: bytes,
     half_class: type[Half],
-    short_digest: Callable[[bytes], bytes],
+    hashed: Callable[[bytes], blake2b],
     check: Callable[[bytes], bytes],
 ) -> tuple[list[bytes], list[bytes], list[bytes], list[int]] | None: ...
 def joined(commands: list[list[object]]) -> bytes: ...

@@ -46,11 +46,11 @@ cdef inline char* _put_bytes(char* at, const char* what, Py_ssize_t size) noexce
     return at + size
 
 
-def pack(items, list starts, list ends, list names, bytes own, half_class, short_digest, check):
+def pack(items, list starts, list ends, list names, bytes own, half_class, hashed, check):
     """The halves among a batch's items, each as one string, digests of their keys, and their bodies with their numbers; the
     numbers of all that is no half. None where an item breaks the port's contract, or may: `wire.check` says which and how.
 
-    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `short_digest`: 16 bytes of a key. `check`: 8 bytes."""
+    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `hashed`: a hash of a key. `check`: 8 bytes of one."""
     cdef list halves = [], digests = [], bodies = [], others = []
     cdef Py_ssize_t count = len(names), number = 0
     cdef Py_ssize_t part
@@ -73,7 +73,7 @@ def pack(items, list starts, list ends, list names, bytes own, half_class, short
         packed = _packed(half, <bytes>names[part], own, key, number, check)
         if packed is None:
             return None
-        digests.append(short_digest(key))
+        digests.append(hashed(key).digest())
         halves.append(packed)
         bodies.append(b"%d" % number)
         bodies.append(half[11])

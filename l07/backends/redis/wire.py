@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Literal, NamedTuple, cast
 
@@ -29,6 +30,8 @@ TRACE_BIT, SCORE_BIT, REVISION_BIT = 1, 2, 4
 NUMBERS = tuple(b"%d" % n for n in range(MAX_RECORDS + 1))
 NONE = -1.0  # a score or confidence that is not there
 
+# 16 bytes that stand for a natural key. Cryptographic, so that nobody can make two runs collide
+run_hash = partial(blake2b, digest_size=16)
 encode = msgspec.msgpack.Encoder().encode
 _head, _digest = HEAD.pack, xxhash.xxh3_64_digest  # named once: they run for every record
 
@@ -139,7 +142,7 @@ def _compiled(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed | No
     if pack is None:
         return None
     starts, ends = [part.start for part in batch.parts], [part.next for part in batch.parts]
-    return pack(batch.items, starts, ends, names, own, Half, run_digest, _digest)
+    return pack(batch.items, starts, ends, names, own, Half, run_hash, _digest)
 
 
 def packed_one_by_one(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed:
@@ -152,17 +155,12 @@ def packed_one_by_one(batch: IngestBatch, names: list[bytes], own: bytes) -> Pac
     for number, item in enumerate(batch.items, 1):
         if isinstance(item, Half):
             key = item.key.encode()
-            digests.append(run_digest(key))
+            digests.append(run_hash(key).digest())
             halves.append(_packed(item, names[item.part], key, own, number))
             bodies += NUMBERS[number], item.body
         else:
             rest.append(number)
     return out
-
-
-def run_digest(key: bytes) -> bytes:
-    """16 bytes that stand for a natural key. Cryptographic, so that nobody can make two runs collide."""
-    return blake2b(key, digest_size=16).digest()
 
 
 def _packed(half: Half, name: bytes, key: bytes, slice_: bytes, number: int) -> bytes:

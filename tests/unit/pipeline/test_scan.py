@@ -165,6 +165,39 @@ def test_a_time_that_is_none_or_is_written_otherwise_is_left_to_the_careful_way(
 
 
 @needed
+def test_a_number_is_what_python_makes_of_its_text_to_the_last_bit() -> None:
+    rng, sure = random.Random(3), 0
+    texts = [
+        "0",
+        "-0.0",
+        "0.0",
+        "100",
+        "100.0",
+        "1",
+        "1.0",
+        "0.001",
+        "0.0001",
+        "0.00012",
+        "99.99999999999999",
+        "0.1000",
+        "00.5",
+        "1.",
+    ]
+    for _ in range(4000):
+        digits = "".join(rng.choices("0123456789", k=rng.randrange(1, 20)))
+        texts.append(f"{rng.randrange(101)}.{digits}" if rng.random() < 0.7 else str(rng.randrange(101)))
+    for text in texts:
+        value = tight(a_score(quality_score=4321, confidence=4321)).replace(b"4321", text.encode(), 1)
+        value = value.replace(
+            b"4321", text.encode() if text.startswith("0") else b"0." + text.encode().replace(b".", b"")
+        )
+        pair = said(at(value))
+        sure += pair is not None
+        assert pair is None or pair[0] == pair[1], text
+    assert sure > 3000
+
+
+@needed
 def test_limits_of_size_and_age_are_kept() -> None:
     value = tight({**a_score(), "time": "2026-01-05T09:00:01Z"})
     assert said(at(value), rules(inbound.Limits(max_bytes=len(value)))) is not None
