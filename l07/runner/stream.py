@@ -213,7 +213,7 @@ class Stream:
 
     def _count(self, done: Done, work: Work, applied: Applied) -> None:
         done.records += sum(len(slice_.records) for slice_ in work.slices)
-        self.taken_bytes += sum(len(record.value or b"") for slice_ in work.slices for record in slice_.records)
+        self.taken_bytes += sum([len(record[5] or b"") for slice_ in work.slices for record in slice_.records])
         done.counts.update(applied.counts)
         done.sealed += applied.sealed
         self._applied.update({slice_.tp: slice_.next for slice_ in work.slices})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from l07.errors import L07Error
+from l07.pipeline.compiled import COMPILED
 from l07.runner import with_back_off
 from l07.service.health import Health, served
 from l07.service.heap import keep_freed_memory
@@ -57,7 +58,8 @@ def run_consumer(name: str, main: Main, environ: Mapping[str, str] | None = None
 async def _run(name: str, main: Main, settings: Settings) -> None:
     running = Running(settings, Health(name, stall_s=settings.health.stall_s))
     async with served(running.health, settings.health) as port, stopping(running.stop):
-        log.info("consumer_started", extra={"consumer": name, "pid": os.getpid(), "port": port})
+        said = {"consumer": name, "pid": os.getpid(), "port": port, "compiled": COMPILED}
+        log.info("consumer_started", extra=said)
         keep_freed_memory()
         gc.collect()
         gc.freeze()  # what is loaded stays: no collection looks at it again

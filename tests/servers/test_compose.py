@@ -119,6 +119,9 @@ def test_events_in_a_dataset_out_and_everybody_leaves_in_time(compose: Compose) 
         CONSUMERS, "healthy"
     )
 
+    started = [line for line in compose.logs("ingest") if line["event"] == "consumer_started"]
+    assert all(line["compiled"] for line in started), "the image's build found no C compiler"
+
     events = l07("demo", "--events", "-", "--tasks", "360")
     l07("send", "-", "--bus", compose.bus, stdin=events)
     created = until(lambda: emitted(compose, "dataset.created"), limit_s=120)[0]["data"]
