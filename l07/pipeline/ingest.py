@@ -13,7 +13,7 @@ from l07.errors import BadEvent, L07Error
 from l07.events import inbound
 from l07.events.deadletter import LETTER, TYPES, DeadLetterData
 from l07.events.record import Message, Record, TopicPartition
-from l07.pipeline.compiled import Scan, scanner
+from l07.pipeline.compiled import COMPILED, Scan, scanner
 from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
 from l07.settings import Settings
 
@@ -90,7 +90,16 @@ def _part(slice_: Slice) -> Part:
 
 
 def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:
-    return rules.sure(record, part) or careful(record, part, rules)
+    return rules.sure(record, part) or _spaced(record, part, rules) or careful(record, part, rules)
+
+
+def _spaced(record: Record, part: int, rules: IngestRules) -> Half | Ignored | None:
+    """The scanner's answer to the same event without white space: json.dumps writes spaces, and so does the cloudevents package."""
+    value = record.value
+    if not COMPILED or not value or b'": ' not in value[:64] or len(value) > rules.limits.max_bytes:
+        return None
+    found = rules.sure(record._replace(value=inbound.tight(value)), part)
+    return found._replace(body=value) if isinstance(found, Half) else found
 
 
 def careful(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:

@@ -3,6 +3,7 @@
 By hand, a million damaged events from seed 7; prints those that differ: python -m tests.unit.pipeline.test_scan 1000000 7
 """
 
+import json
 import os
 import random
 import sys
@@ -17,6 +18,7 @@ from l07.events import inbound
 from l07.events.record import Record, TopicPartition
 from l07.events.strict import compact
 from l07.pipeline import compiled
+from l07.pipeline import ingest as ingesting
 from l07.pipeline.ingest import IngestRules, TrackRule, careful, ingest
 from l07.ports import Half, Slice, Unreadable
 from tests.unit.events.builders import NAMES, NOW_MS, STEPS, a_record, a_score, a_trace, an_event, tight
@@ -222,6 +224,28 @@ def test_nothing_that_is_cut_off_is_taken(event: Any) -> None:
     whole = tight(event)
     assert said(at(whole)) is not None
     assert [cut for cut in range(len(whole)) if said(at(whole[:cut])) is not None] == []
+
+
+@needed
+@pytest.mark.parametrize(
+    "event", [a_score(), a_trace(), a_trace(domain="sql", quality_score=77, confidence=1), a_score(confidence=7)]
+)
+def test_an_event_with_spaces_is_what_the_careful_way_says(event: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most Python programs write them."""
+    asked: list[Record] = []
+
+    def looked_at(record: Record, part: int, by: IngestRules) -> Any:
+        asked.append(record)
+        return careful(record, part, by)
+
+    monkeypatch.setattr(ingesting, "careful", looked_at)
+    for value in (json.dumps(event).encode(), json.dumps(event, indent=1).encode()):
+        record, small = at(value), rules(inbound.Limits(max_bytes=len(value) - 1))
+        slice_ = Slice(record.tp, 0, 1, [record])
+        assert ingest([slice_], rules=RULES).items == [careful(record, 0, RULES)]
+        assert len(asked) == (event == a_score(confidence=7)), "all that is in order is known to the scanner"
+        assert ingest([slice_], rules=small).items == [careful(record, 0, small)], "the limit is of what came"
+        asked.clear()
 
 
 def test_where_nothing_was_compiled_the_careful_way_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
