@@ -10,7 +10,7 @@ import xxhash
 from msgspec import inspect
 
 from l07.events import inbound
-from l07.events.cloudevents import MAX_AHEAD_MS
+from l07.events.cloudevents import MAX_AHEAD_MS, OPTIONAL
 from l07.events.dialects import RunData, chat
 from l07.events.modes import PLAIN
 from l07.events.record import Record
@@ -67,7 +67,8 @@ class _Shapes:
 
     def envelope(self) -> int:
         text = scan.add(["string", "null"], FREE, None, False, False)
-        members = [(name, FREE if name == "data" else text, FREE, name in NEEDED) for name in ENVELOPE]
+        names = (*ENVELOPE, *(name for name in OPTIONAL if name not in ENVELOPE))
+        members = [(name, FREE if name == "data" else text, FREE, name in NEEDED) for name in names]
         return scan.add(["object"], FREE, members, True, False)
 
     def struct(

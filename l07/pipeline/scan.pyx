@@ -211,8 +211,9 @@ cdef class Scanner:
 
     cdef str _envelope(self, Scan* s):
         """Every attribute, and `data` by the shape of its type, which must stand before it. The role, or None: not sure."""
-        cdef Span name
-        cdef int place, likely = 0, shape
+        cdef Span name, value
+        cdef Span strange[OTHERS]
+        cdef int place, likely = 0, shape, others = 0
         cdef uint64_t seen = 0
         cdef Node* node = &nodes[self.root]
         role = None
@@ -228,12 +229,15 @@ cdef class Scanner:
                 return None
             s.at += 1
             place = _field(node, &name, likely)
-            if place == NOWHERE or seen >> place & 1:
+            if place == NOWHERE:  # an extension: anybody may write one
+                if _is(&name, "data_base64", 11) or not _first(strange, &others, &name) or not _value(s, FREE, &value):
+                    return None
+            elif seen >> place & 1:
                 return None
-            seen |= <uint64_t>1 << place
-            likely = place + 1
-            shape = fields[node.first + place].node
-            if place == S_DATA:
+            elif place > S_DATA:  # one that we know, and need not
+                if not _value(s, fields[node.first + place].node, &value) or not _attribute(&value):
+                    return None
+            elif place == S_DATA:
                 if not _plain_text(&s.slots[S_TYPE]):
                     return None
                 role = self.roles.get(_str(&s.slots[S_TYPE]))
@@ -241,8 +245,13 @@ cdef class Scanner:
                 if known is None:
                     return None
                 shape = known
-            if not _value(s, shape, &s.slots[place]):
+                if not _value(s, shape, &s.slots[place]):
+                    return None
+            elif not _value(s, fields[node.first + place].node, &s.slots[place]):
                 return None
+            if place != NOWHERE:
+                seen |= <uint64_t>1 << place
+                likely = place + 1
             if s.at[0] == 44:
                 s.at += 1
             elif s.at[0] == 125:

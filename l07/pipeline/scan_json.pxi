@@ -89,11 +89,24 @@ cdef inline int _field(Node* node, Span* name, int likely) noexcept nogil:
     return NOWHERE
 
 
+cdef inline int _first(Span* strange, int* others, Span* name) noexcept nogil:
+    """Whether none of these is called so; it is one of them from now on."""
+    cdef int n
+    for n in range(others[0]):
+        if strange[n].size == name.size and memcmp(strange[n].at, name.at, name.size) == 0:
+            return 0
+    if others[0] == OTHERS:
+        return 0
+    strange[others[0]] = name[0]
+    others[0] += 1
+    return 1
+
+
 cdef int _object(Scan* s, int shape) noexcept nogil:
     cdef Node* node = &nodes[shape] if shape >= 0 else NULL
     cdef Node* known = node if node != NULL and node.count >= 0 else NULL
     cdef uint64_t seen = 0
-    cdef int place, likely = 0, others = 0, n, told = known != NULL and known.message
+    cdef int place, likely = 0, others = 0, told = known != NULL and known.message
     cdef Span name, value, said
     cdef Span strange[OTHERS]
     cdef int role = UNKNOWN_ROLE
@@ -120,14 +133,8 @@ cdef int _object(Scan* s, int shape) noexcept nogil:
                     return 0
                 place = _field(known, &name, likely)
                 if place == NOWHERE:
-                    if known.unique:
-                        for n in range(others):
-                            if strange[n].size == name.size and memcmp(strange[n].at, name.at, name.size) == 0:
-                                return 0
-                        if others == OTHERS:
-                            return 0
-                        strange[others] = name
-                        others += 1
+                    if known.unique and not _first(strange, &others, &name):
+                        return 0
                     if not _value(s, FREE, &value):
                         return 0
                 else:

@@ -30,6 +30,7 @@ PIECES = [
     b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\xe3\x80\x80", b"\xc2\xa0", b"\\u0000", b"\\ud83d", b"\\u0061",
     b'"id":"x",', b'"data":{},', b'"execution_id":"e2",', b'"domain":"",', b'"quality_score":101,', b'"confidence":0.5,',
     b'"messages":[],', b'"trace":null,', b'"x":1,"x":2,', b'"role":"user",', b'{"role":"user","content":" "},', b"[" * 60,
+    b'"traceparent":"",', b'"traceparent":"x",', b'"myext":1,', b'"data_base64":"e30=",', b'"dataschema":1,',
     b"12345678901234567890", b'"plan_id":"p",', b"\x7f", b"-0.0",
 ]  # fmt: skip
 needed = pytest.mark.skipif(
@@ -56,6 +57,8 @@ def seeds() -> list[bytes]:
         a_trace(domain="sql", quality_score=77, confidence=1), a_trace(execution_id=None, trace={**STEPS, "execution_id": "e9"}),
         an_event("execution.completed", a_trace()["data"], subject="s", partitionkey="k", time="2026-01-05T09:00:01.3Z"),
         an_event("execution.completed", a_trace()["data"], datacontenttype="application/json", subject=None),
+        {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "sampledrate": 3, **a_trace()},
+        {"causationid": None, "correlationid": "c", "dataschema": "s", "myext": {"a": ["\u00e4"]}, **a_score()},
     ]  # fmt: skip
     return [*map(tight, own), *(line.encode() for line in world.stream(world.demo_runs(3, 5), seed=5).lines)]
 
