@@ -4,6 +4,7 @@ They are read off the structs, so that a field is written down once. What has no
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 import xxhash
@@ -21,7 +22,8 @@ try:
 except ImportError:  # no C compiler where this was installed: `ingest.py` does it all
     scan = None  # type: ignore[assignment]
 
-Scan = Callable[[Record, int], Half | Ignored | None]
+Found = tuple[list[Any], Sequence[int]]  # halves and what is ignored; where None stands instead
+Scan = Callable[[Sequence[Record], int], Found]
 ENVELOPE = ("id", "source", "type", "subject", "partitionkey", "time", "datacontenttype", "specversion", "data")
 NEEDED = frozenset({"id", "source", "type", "specversion", "data"})
 FREE = -1
@@ -30,11 +32,11 @@ _SLOTS = {name: slot for slot, name in enumerate(scan.SLOT_NAMES if COMPILED els
 
 
 def scanner(limits: inbound.Limits, names: inbound.TypeNames, route: Callable[[str, str], str | None]) -> Scan:
-    """What says of a record which half it is, where that is beyond doubt. `route`: which track takes (domain, source).
+    """What says of records which halves they are, where that is beyond doubt. `route`: which track takes (domain, source).
 
     Where nothing was compiled it is never sure."""
     if not COMPILED:
-        return lambda record, part: None
+        return lambda records, part: ([None] * len(records), range(len(records)))
     root, shapes = _shapes()
     return scan.Scanner(
         root,

@@ -69,12 +69,15 @@ def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
 def ingest(slices: Sequence[Slice], *, rules: IngestRules, order: Sequence[Record] | None = None) -> IngestBatch:
     """What these records do to the buffer. `order` interleaves the slices' records; without it they go slice by slice."""
     parts = [_part(slice_) for slice_ in slices]
+    items: list[Half | Unreadable | Ignored] = []
     if order is None:
-        return IngestBatch(
-            parts, [_item(one, part, rules) for part, slice_ in enumerate(slices) for one in slice_.records]
-        )
+        for part, slice_ in enumerate(slices):
+            items += _items(slice_.records, part, rules)
+        return IngestBatch(parts, items)
     index = {slice_.tp: number for number, slice_ in enumerate(slices)}
-    return IngestBatch(parts, [_item(record, index[record.tp], rules) for record in order])
+    for record in order:
+        items += _items([record], index[record.tp], rules)
+    return IngestBatch(parts, items)
 
 
 def record_digest(record: Record) -> bytes:
@@ -89,8 +92,11 @@ def _part(slice_: Slice) -> Part:
     return Part(slice_.tp, slice_.start, slice_.next, record_digest(last), last.timestamp_ms, slice_.log)
 
 
-def _item(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:
-    return rules.sure(record, part) or _spaced(record, part, rules) or careful(record, part, rules)
+def _items(records: Sequence[Record], part: int, rules: IngestRules) -> list[Half | Unreadable | Ignored]:
+    found, left = rules.sure(records, part)
+    for place in left:
+        found[place] = _spaced(records[place], part, rules) or careful(records[place], part, rules)
+    return found
 
 
 def _spaced(record: Record, part: int, rules: IngestRules) -> Half | Ignored | None:
@@ -98,7 +104,7 @@ def _spaced(record: Record, part: int, rules: IngestRules) -> Half | Ignored | N
     value = record.value
     if not COMPILED or not value or b'": ' not in value[:64] or len(value) > rules.limits.max_bytes:
         return None
-    found = rules.sure(record._replace(value=inbound.tight(value)), part)
+    (found,), _ = rules.sure([record._replace(value=inbound.tight(value))], part)
     return found._replace(body=value) if isinstance(found, Half) else found
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from l07.events.modes import Headers
 from l07.events.record import Record
@@ -25,4 +25,4 @@ class Scanner:
         max_ahead_ms: int,
         max_age_ms: int,
     ) -> None: ...
-    def scan(self, record: Record, part: int) -> Half | Ignored | None: ...
+    def scan(self, records: Iterable[Record], part: int) -> tuple[list[Half | Ignored | None], list[int]]: ...

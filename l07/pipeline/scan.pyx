@@ -146,16 +146,27 @@ cdef class Scanner:
         self.half, self.ignored, self.digest, self.route, self.plain = half, ignored, digest, route, frozenset(plain)
         self.max_bytes, self.max_ahead_ms, self.max_age_ms = max_bytes, max_ahead_ms, max_age_ms
 
-    def scan(self, record, part):
-        """What the record is, as a half of the batch's `part` or as ignored; None: not sure."""
-        if not isinstance(record, tuple) or len(record) != 8:
-            raise TypeError("a Record is meant")
+    def scan(self, records, part):
+        """What each record is, as a half of the batch's `part` or as ignored; and the places of those of which that is not sure,
+        where None stands."""
+        cdef list found = [], left = []
+        cdef Py_ssize_t place = 0
+        for record in records:
+            if not isinstance(record, tuple) or len(record) != 8:
+                raise TypeError("a Record is meant")
+            item = self._scan(<tuple>record, part)
+            if item is None:
+                left.append(place)
+            found.append(item)
+            place += 1
+        return found, left
+
+    cdef object _scan(self, tuple record, part):
         cdef Scan s
         cdef double score = 0, confidence = 0
         cdef Span* at = s.slots
-        cdef tuple record_ = <tuple>record
-        offset, stamp, value, headers = record_[2], record_[3], record_[5], record_[6]
-        if type(value) is not bytes or record_[7] or (headers and headers not in self.plain):
+        offset, stamp, value, headers = record[2], record[3], record[5], record[6]
+        if type(value) is not bytes or record[7] or (headers and headers not in self.plain):
             return None
         if PyBytes_GET_SIZE(value) > self.max_bytes:
             return None

@@ -10,6 +10,7 @@ def pack(
     names: list[bytes],
     own: bytes,
     half_class: type[Half],
+    numbers: Sequence[bytes],
     hashed: Callable[[bytes], blake2b],
     check: Callable[[bytes], bytes],
 ) -> tuple[list[bytes], list[bytes], list[bytes], list[int]] | None: ...

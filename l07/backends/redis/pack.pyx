@@ -46,11 +46,11 @@ cdef inline char* _put_bytes(char* at, const char* what, Py_ssize_t size) noexce
     return at + size
 
 
-def pack(items, list starts, list ends, list names, bytes own, half_class, hashed, check):
+def pack(items, list starts, list ends, list names, bytes own, half_class, numbers, hashed, check):
     """The halves among a batch's items, each as one string, digests of their keys, and their bodies with their numbers; the
     numbers of all that is no half. None where an item breaks the port's contract, or may: `wire.check` says which and how.
 
-    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `hashed`: a hash of a key. `check`: 8 bytes of one."""
+    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `numbers`: as text. `hashed`: a hash of a key. `check`: 8 bytes of one."""
     cdef list halves = [], digests = [], bodies = [], others = []
     cdef Py_ssize_t count = len(names), number = 0
     cdef Py_ssize_t part
@@ -59,7 +59,7 @@ def pack(items, list starts, list ends, list names, bytes own, half_class, hashe
     cdef tuple half
     for item in items:
         number += 1
-        if not isinstance(item, tuple) or len(item) < 3:
+        if not isinstance(item, tuple) or len(item) < 3 or number >= len(numbers):
             return None
         half = <tuple>item
         part, offset = half[0], half[1]
@@ -75,7 +75,7 @@ def pack(items, list starts, list ends, list names, bytes own, half_class, hashe
             return None
         digests.append(hashed(key).digest())
         halves.append(packed)
-        bodies.append(b"%d" % number)
+        bodies.append(numbers[number])
         bodies.append(half[11])
     return halves, digests, bodies, others
 

@@ -88,7 +88,8 @@ RULES = rules()
 
 def said(record: Record, by: IngestRules = RULES) -> tuple[str, str] | None:
     """What the scanner says and what the careful way says; None where the scanner is not sure. Texts, so that -0.0 is not 0.0."""
-    found = by.sure(record, 3)
+    (found,), left = by.sure([record], 3)
+    assert (found is None) == (list(left) == [0])
     return None if found is None else (repr(found), repr(careful(record, 3, by)))
 
 
