@@ -37,6 +37,7 @@ BASE: Mapping[str, str] = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "auto.create.topics.enable": "false",
+    "log.retention.ms": "-1",  # the tests' records have times of long ago, and every five minutes a broker deletes such
     "num.network.threads": "2",
     "num.io.threads": "4",
 }
@@ -142,9 +143,11 @@ class HomeBroker(Broker):
             time.sleep(0.1)
 
     def hurt(self, number: int) -> None:
-        """SIGKILL, SIGSTOP, SIGCONT..."""
+        """SIGKILL, SIGSTOP, SIGCONT... Stopped means that no thread of it answers any more."""
         assert self._process is not None
         os.kill(self._process.pid, number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def tool(self, name: str, *arguments: str) -> None:
         """A command of the distribution, by its class."""

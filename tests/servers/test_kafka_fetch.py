@@ -132,6 +132,21 @@ async def test_where_the_log_is_gone_start_is_asked_again(kafka: Broker, unique:
         assert [r.offset for r in await bus.read(tp, 3)] == [20]  # what is gone is skipped
 
 
+async def test_of_a_log_from_which_all_was_taken_nothing_is_read_and_nobody_waits(kafka: Broker, unique: str) -> None:
+    """A topic on which nothing came for as long as it keeps records: its last record is asked for at each assignment."""
+    await make_topics(kafka.address, {unique: 1})
+    tp = TopicPartition(unique, 0)
+    async with a_bus(kafka.address) as bus, asyncio.timeout(10):  # the patience of a read is 15 s, and then again
+        await bus.publish(messages(unique, 10))
+        assert [r.offset for r in await bus.read(tp, 9)] == [9]
+        async with admin(kafka.address) as client:
+            await client.delete_records({LibPartition(*tp): RecordsToDelete(before_offset=10)})
+        assert await bus.begin_offsets([unique]) == await bus.end_offsets([unique]) == {tp: 10}
+        assert [list(await bus.read(tp, offset)) for offset in (9, 0, 10)] == [[], [], []]
+        await bus.publish(messages(unique, 1))
+        assert [r.offset for r in await bus.read(tp, 9)] == [10]
+
+
 async def test_beyond_the_end_start_is_asked_again(kafka: Broker, unique: str) -> None:
     await make_topics(kafka.address, {unique: 1})
     tp = TopicPartition(unique, 0)

@@ -80,8 +80,9 @@ class Reader:
                 found += slice_.records
                 position = slice_.next
             if lost:  # deleted by retention: what is left counts
-                begin = (await consumer.beginning_offsets(_theirs([tp])))[LibPartition(*tp)]
-                consumer.seek(LibPartition(*tp), begin)
+                position = (await consumer.beginning_offsets(_theirs([tp])))[LibPartition(*tp)]
+                consumer.seek(LibPartition(*tp), position)
+                continue
             left = deadline - asyncio.get_running_loop().time()
             if not slices and (left <= 0 or has_ended(consumer)):
                 return None
