@@ -37,7 +37,8 @@ BASE: Mapping[str, str] = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "auto.create.topics.enable": "false",
-    "log.retention.ms": "-1",  # the tests' records have times of long ago, and every five minutes a broker deletes such
+    "log.initial.task.delay.ms": "86400000",  # the tests' records have times of long ago, and a broker deletes such
+    "log.retention.check.interval.ms": "86400000",  # after half a minute, and then every five
     "num.network.threads": "2",
     "num.io.threads": "4",
 }

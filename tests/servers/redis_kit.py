@@ -153,8 +153,9 @@ class Nodes:
             ident = await client.execute_command("CLUSTER", "MYID")
         return ident.decode() if isinstance(ident, bytes) else str(ident)
 
-    async def owner(self, slot: int) -> Server:
-        async with self.servers[0].client() as client:
+    async def owner(self, slot: int, asked: Server | None = None) -> Server:
+        """As the one that is asked knows it; the first node where none is named."""
+        async with (asked or self.servers[0]).client() as client:
             ranges = await client.execute_command("CLUSTER", "SLOTS")
         port = next(int(master[1]) for low, high, master, *_ in ranges if low <= slot <= high)
         return next(server for server in self.servers if server.port == port)
@@ -176,11 +177,17 @@ class Nodes:
         await self.give(slot, to)
 
     async def give(self, slot: int, to: Server) -> None:
-        """All nodes hear of the new owner; the keys are there, or there are none."""
+        """All nodes hear of the new owner; the keys are there, or there are none. Its claim is the newest: what another has
+        said before, and comes late, would win otherwise."""
         to_id = await self.id_of(to)
         for server in (to, *(server for server in self.servers if server is not to)):
             async with server.client() as client:
                 await client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", to_id)
+                if server is to:
+                    await client.execute_command("CLUSTER", "BUMPEPOCH")
+
+    async def agree(self, slot: int) -> bool:
+        return len({(await self.owner(slot, server)).port for server in self.servers}) == 1
 
 
 @asynccontextmanager

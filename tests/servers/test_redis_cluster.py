@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ async def nodes(running: Nodes) -> Nodes:
     await running.empty()
     for slot in SLOTS:
         await running.give(slot, running.home(slot))
+        await wait_until(partial(running.agree, slot))
     return running
 
 
