@@ -41,16 +41,24 @@ class Begin:
         return {tp: self.at.get(tp, 0) for tp in assigned}
 
 
-async def gather_records(sub: Subscription, count: int, *, limit: int = 500) -> list[Record]:
+async def gather_records(
+    sub: Subscription, count: int, *, limit: int = 500, keep: Begin | None = None
+) -> list[Record]:
     """The next `count` records; what comes within the patience where there are fewer."""
-    return [record for slice_ in await gather_slices(sub, count, limit=limit) for record in slice_.records]
+    return [record for slice_ in await gather_slices(sub, count, limit=limit, keep=keep) for record in slice_.records]
 
 
-async def gather_slices(sub: Subscription, count: int, *, limit: int = 500) -> list[Slice]:
+async def gather_slices(
+    sub: Subscription, count: int, *, limit: int = 500, keep: Begin | None = None
+) -> list[Slice]:
+    """`keep` learns how far each partition was read, as the buffer does: a later assignment goes on from there."""
     slices: list[Slice] = []
     deadline = time.monotonic() + PATIENCE_S
     while sum(len(slice_.records) for slice_ in slices) < count and time.monotonic() < deadline:
-        slices += await sub.poll(limit=limit, timeout_s=0.5)
+        found = await sub.poll(limit=limit, timeout_s=0.5)
+        slices += found
+        if keep is not None:
+            keep.at |= {slice_.tp: slice_.next for slice_ in found}
     return slices
 
 
