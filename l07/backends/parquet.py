@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from l07.backends.card import card
 from l07.domain.dataset import SCHEMA, TABLES, Group, Member, statistics, version_digest
 from l07.domain.deeds import DEEDS
+from l07.domain.difference import Side
 from l07.domain.example import TrainingExample
 from l07.domain.quality import CurateRules
 from l07.domain.scheme import SCHEME
@@ -337,6 +338,17 @@ def read_members(folder: Path) -> list[dict[str, Any]]:
     names = [name for name in _MEMBERS.names if name not in ("sketch", "features")]
     rows: list[dict[str, Any]] = _read(folder / "members.parquet", names).to_pylist()
     return rows
+
+
+def read_groups(folder: Path) -> list[dict[str, Any]]:
+    """Every group of the version: id, tasks, split."""
+    groups: list[dict[str, Any]] = json.loads((folder / "groups.json").read_text("utf-8"))
+    return groups
+
+
+def read_side(folder: Path) -> Side:
+    """A version for a comparison, checked. Raises DatasetChanged (E7102), DatasetUnreadable (E7103)."""
+    return Side(verify(folder), read_members(folder), read_groups(folder))
 
 
 def read_lineage(folder: Path) -> list[dict[str, Any]]:

@@ -146,9 +146,21 @@ def _things(commands: Any) -> None:
             metavar="N",
             help="rows of the lineage that are printed (default 20; 0: none, -1: all)",
         )
+        if name == "datasets":
+            _datasets(group)
         if name == "jobs":
             cancel = _command(group, "cancel", "cancel:cancel_job", "end a job for good; its trainer ends the child")
             cancel.add_argument("id", metavar=one, help="as `list` prints it")
+
+
+def _datasets(group: Any) -> None:
+    which = "TRACK:VERSION, TRACK for its newest, or a version's folder"
+    diff = _command(group, "diff", "diffing:diff", "what one version has that another has not")
+    diff.add_argument("old", metavar="A", help=which)
+    diff.add_argument("new", metavar="B", help=which)
+    diff.add_argument(
+        "--rows", type=int, metavar="N", help="rows of each list (default 10, with --json all; 0: none, -1: all)"
+    )
 
 
 def _dlq(commands: Any) -> None:

@@ -41,16 +41,12 @@ class Begin:
         return {tp: self.at.get(tp, 0) for tp in assigned}
 
 
-async def gather_records(
-    sub: Subscription, count: int, *, limit: int = 500, keep: Begin | None = None
-) -> list[Record]:
+async def gather_records(sub: Subscription, count: int, *, limit: int = 500, keep: Begin | None = None) -> list[Record]:
     """The next `count` records; what comes within the patience where there are fewer."""
     return [record for slice_ in await gather_slices(sub, count, limit=limit, keep=keep) for record in slice_.records]
 
 
-async def gather_slices(
-    sub: Subscription, count: int, *, limit: int = 500, keep: Begin | None = None
-) -> list[Slice]:
+async def gather_slices(sub: Subscription, count: int, *, limit: int = 500, keep: Begin | None = None) -> list[Slice]:
     """`keep` learns how far each partition was read, as the buffer does: a later assignment goes on from there."""
     slices: list[Slice] = []
     deadline = time.monotonic() + PATIENCE_S
