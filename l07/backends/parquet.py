@@ -30,6 +30,7 @@ from l07.pipeline.curate.build import Draft, Lineage, Parent
 from l07.pipeline.curate.twins import Body
 
 MANIFEST = "manifest.json"
+READ = (2, SCHEMA)  # what schema 2 lacks has its default
 
 _CALL = pa.struct(
     [
@@ -80,6 +81,8 @@ _MEMBERS = pa.schema(
         ("sketch", pa.binary()),
         ("features", pa.list_(_NUMBER)),
         *_texts("table", "group", "split"),
+        ("scores", pa.map_(_TEXT, _NUMBER)),
+        *_texts("model_version", "subject"),
     ]
 )
 _EVENTS = ("trace_event", "trace_source", "trace_at", "score_event", "score_source", "score_at", "trace_sha256")
@@ -200,9 +203,8 @@ def _json(value: Any) -> str:
 
 
 def _members(members: Iterable[Member]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [{name: getattr(member, name) for name in _MEMBERS.names} for member in members], schema=_MEMBERS
-    )
+    rows = ({name: getattr(member, name) for name in _MEMBERS.names} for member in members)
+    return pa.Table.from_pylist([row | {"scores": list(row["scores"].items())} for row in rows], schema=_MEMBERS)
 
 
 def _lineage(lines: Sequence[Lineage], parent: Path | None) -> pa.Table:
@@ -234,6 +236,7 @@ def _manifest(
         "sketch": SCHEME,
         "deeds": DEEDS,
         "golden": golden,
+        "warnings": [asdict(warning) for warning in draft.warnings],
     }
 
 
@@ -268,10 +271,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+    if not isinstance(manifest, dict) or manifest.get("schema") not in READ:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
         raise DatasetUnreadable(
-            f"{path} is of schema {found!r}; this release reads {SCHEMA}. Send the runs again into a new --data-dir",
+            f"{path} is of schema {found!r}; this release reads {READ[0]} to {READ[-1]}. Send the runs again into a new --data-dir",
             path=str(path),
         )
     return manifest
@@ -310,7 +313,8 @@ def read_parent(folder: Path) -> Parent:
 
 
 def _tupled(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return said | {"scores": dict(row["scores"])} if "scores" in row else said
 
 
 def _bodies_of(folder: Path, keys: Collection[str]) -> dict[str, Body]:
@@ -335,9 +339,9 @@ def read_rows(folder: Path, table: str) -> list[dict[str, Any]]:
 
 def read_members(folder: Path) -> list[dict[str, Any]]:
     """Everyone whom the version knows: where the row is, why, and of which group. Without the sketches."""
-    names = [name for name in _MEMBERS.names if name not in ("sketch", "features")]
-    rows: list[dict[str, Any]] = _read(folder / "members.parquet", names).to_pylist()
-    return rows
+    table = _read(folder / "members.parquet")
+    rows: list[dict[str, Any]] = table.drop_columns(["sketch", "features"]).to_pylist()
+    return [row | {"scores": dict(row.get("scores") or ())} for row in rows]
 
 
 def read_groups(folder: Path) -> list[dict[str, Any]]:

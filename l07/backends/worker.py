@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import cache
 from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from l07.domain.keyfile import keyed, open_hash_key
 from l07.errors import CuratorDied, GoldenUnreadable, disk_errors
 from l07.ports import Curated, CurateRequest
 
@@ -89,14 +91,15 @@ def _leave_with_parent() -> None:
 def build_version(request: CurateRequest) -> Curated:
     """Read the version before, build, write. The same request gives the same files.
 
-    Raises StoreFull (E7400) and FolderNotWritable (E7402) beside what ports.Curator says."""
+    Raises StoreFull (E7400), FolderNotWritable (E7402), KeyExposed (E7227) and KeyUnreadable (E7228) beside what
+    ports.Curator says."""
     from l07.backends.parquet import read_parent, write_version
     from l07.domain.dataset import Refusal
     from l07.pipeline.curate.build import build
 
     golden, digest = read_golden(request.golden)
     parent = read_parent(request.parent) if request.parent else None
-    draft = build(request.batches, request.rules, parent=parent, golden=golden)
+    draft = build(request.batches, request.rules, parent=parent, golden=golden, hashed=_hashed(request.hash_key))
     if isinstance(draft, Refusal):
         return Curated("", asdict(draft))
     ids = [batch.seal.batch_id for batch in request.batches]
@@ -111,6 +114,15 @@ def build_version(request: CurateRequest) -> Curated:
             golden=digest,
         )
     return Curated(str(draft.number), manifest)
+
+
+def _hashed(path: Path | None) -> Callable[[str], str]:
+    @cache
+    def key() -> bytes:
+        assert path is not None
+        return open_hash_key(path)
+
+    return (lambda name: keyed(key(), "subject", name)) if path else (lambda name: "")
 
 
 def read_summary(folder: Path) -> Mapping[str, Any]:

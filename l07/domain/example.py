@@ -50,6 +50,7 @@ class TrainingExample:
     model_version: str | None = None  # the released model that did the run, if the score named one
     failure: str | None = None  # failure_classification of the score
     features: Mapping[str, float] = field(default_factory=dict)  # structural features, by name
+    subject_id: str = field(default="", repr=False)  # whose data it is, as the events say; never stored as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class NoExample:
 
     key: str
     reason: str
+    subject_id: str = field(default="", repr=False)
 
 
 Place = tuple[str, int, int]  # topic, partition, offset
@@ -79,9 +81,9 @@ def extract(
 
     Raises BadEvent (E70xx) when the bytes are no event; the buffer holds only such as were decoded once."""
     run = normalise(trace)
-    if run.reason:
-        return NoExample(key, run.reason)
     said = read_score(evaluation if evaluation is not None else trace)
+    if run.reason:
+        return NoExample(key, run.reason, run.subject_id or said.subject_id)
     features = measure(run.messages, run.goal)
     return TrainingExample(
         key=key,
@@ -110,6 +112,7 @@ def extract(
         model_version=said.model_version or run.model_version,
         failure=said.failure,
         features=features,
+        subject_id=run.subject_id or said.subject_id,
     )
 
 

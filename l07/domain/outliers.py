@@ -39,6 +39,11 @@ class Strangeness:
     rank: float | None  # share of the others that are at least as strange; small is strange
     z: float | None  # robust z of the forest's score, measured against the upper half
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """What is kept with the row."""
+        return {} if self.rank is None or self.z is None else {"outlier_rank": self.rank, "outlier_z": self.z}
+
     def reasons(self, *, max_probability: float, max_z: float) -> tuple[str, ...]:
         if self.rank is None or self.z is None:
             return ("outlier_not_judged",)

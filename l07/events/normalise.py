@@ -27,6 +27,7 @@ class Conversation:
     task_id: str | None
     agent_id: str | None
     model_version: str | None
+    subject_id: str  # whose data it is; "" when nobody says
     context: str  # what the run was told besides its goal, as text
     reason: str
     event_id: str
@@ -43,6 +44,7 @@ class ScoreView:
     model_version: str | None
     failure: str | None
     task_type: str | None
+    subject_id: str
     event_id: str
     source: str
 
@@ -61,6 +63,7 @@ class _Said(msgspec.Struct, kw_only=True, gc=False):
     model_version: str | None = None
     failure_classification: Any = None
     task_type: str | None = None
+    subject_id: Any = None
 
 
 class _Evaluation(msgspec.Struct, gc=False):
@@ -95,6 +98,7 @@ def normalise(body: bytes) -> Conversation:
         task_id=known(data, "task_id") or None,
         agent_id=known(data, "agent_id") or None,
         model_version=data.model_version,
+        subject_id=text_of(data.subject_id),
         context=talk.context,
         reason=reason or talk.reason,
         event_id=event.id,
@@ -113,6 +117,7 @@ def read_score(body: bytes) -> ScoreView:
         model_version=data.model_version,
         failure=text_of(data.failure_classification) or None,
         task_type=data.task_type,
+        subject_id=text_of(data.subject_id),
         event_id=event.id,
         source=event.source,
     )

@@ -159,6 +159,7 @@ def _as_event(example: TrainingExample) -> Mapping[str, Any]:
         "task_id": example.task_id,
         "agent_id": example.agent_id,
         "model_version": example.model_version,
+        "subject_id": example.subject_id or None,
         "goal": example.goal,
         "outcome": example.outcome,
         "messages": example.messages,

@@ -1,5 +1,6 @@
 """A version as files: what is written is what is read, by us, by pyarrow and by datasets; a change is found."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from l07.domain.dataset import version_digest
 from l07.domain.deeds import DEEDS
 from l07.domain.quality import CurateRules
 from l07.errors import DatasetChanged, DatasetUnreadable
-from l07.pipeline.curate.build import Draft, build
+from l07.pipeline.curate.build import DatasetWarning, Draft, build
 from tests.curation import a_batch, a_conversation, a_revision, a_row, a_task_each
 
 RULES = CurateRules()
@@ -110,6 +111,25 @@ def test_deeds_are_stored_and_tie_a_later_paraphrase_to_the_split_of_the_first(t
     assert read_manifest(first)["deeds"] == DEEDS
 
 
+def test_scores_model_and_hashed_subject_are_kept_with_the_row(tmp_path: Path) -> None:
+    rows = a_task_each(40, subject_id="person 17", model_version="default:2.0.0")
+    draft = build([a_batch(rows)], RULES, hashed=lambda name: f"hash of {len(name)}")
+    assert isinstance(draft, Draft)
+    folder = published(tmp_path, draft)
+    member = read_members(folder)[0]
+    assert (member["subject"], member["model_version"]) == ("hash of 9", "default:2.0.0")
+    assert member["scores"].keys() == {"outlier_rank", "outlier_z"}
+    assert dict(read_parent(folder).members) == dict(draft.members)
+    assert b"person 17" not in b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_warning_stands_in_the_manifest(tmp_path: Path) -> None:
+    draft = replace(a_draft(), warnings=[DatasetWarning("large_cluster", "one cluster has 9 of 20 rows")])
+    assert read_manifest(published(tmp_path, draft))["warnings"] == [
+        {"name": "large_cluster", "message": "one cluster has 9 of 20 rows"}
+    ]
+
+
 def test_every_run_is_listed_with_its_reason(version: Path) -> None:
     members = {row["key"]: row for row in read_members(version)}
     assert members["execution:bad"]["table"] == "contrast"
@@ -147,8 +167,26 @@ def test_a_missing_file_and_an_extra_one_are_found(version: Path) -> None:
 def test_a_version_of_an_older_layout_is_refused_with_what_to_do(version: Path) -> None:
     manifest = json.loads((version / "manifest.json").read_text("utf-8"))
     (version / "manifest.json").write_text(json.dumps(manifest | {"schema": 1}), "utf-8")
-    with pytest.raises(DatasetUnreadable, match=r"schema 1; this release reads 2\. Send the runs again"):
+    with pytest.raises(DatasetUnreadable, match=r"schema 1; this release reads 2 to 3\. Send the runs again"):
         read_parent(version)
+
+
+def test_a_version_of_schema_2_is_a_parent_whose_new_columns_have_their_defaults(version: Path) -> None:
+    before = read_parent(version)
+    members = pq.read_table(version / "members.parquet").drop_columns(["scores", "model_version", "subject"])
+    pq.write_table(members, version / "members.parquet")
+    manifest = json.loads((version / "manifest.json").read_text("utf-8"))
+    raw = (version / "members.parquet").read_bytes()
+    manifest["files"]["members.parquet"] = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+    manifest["meaning"]["schema"] = 2
+    (version / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}), "utf-8")
+    parent = read_parent(version)
+    assert parent.members.keys() == before.members.keys()
+    assert {(m.model_version, m.subject, *m.scores) for m in parent.members.values()} == {("", "")}
+    draft = build([a_batch(a_task_each(1, prefix="n"), number=2)], RULES, parent=parent)
+    assert isinstance(draft, Draft)
+    assert str(draft.number) == "2.0.0"
+    assert read_members(version)[0]["scores"] == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', None])

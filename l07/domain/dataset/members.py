@@ -1,8 +1,8 @@
 """Everyone whom a dataset has seen: one light record a natural key, without the messages."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -36,6 +36,9 @@ class Member:
     table: str = ""  # one of TABLES; "": known, and not in this version
     group: str = ""
     split: str = ""  # of the group; "" while the row is in no table
+    scores: Mapping[str, float] = field(default_factory=dict)  # what a stage measured, by the stage's name for it
+    model_version: str = ""  # the released model that did the run; "": unknown
+    subject: str = ""  # keyed hash of whose data it is; "": unknown
 
     @property
     def stratum(self) -> str:

@@ -11,7 +11,7 @@ from l07.domain.dataset.members import SPLITS, Member, row_digest
 from l07.domain.example import bucket
 from l07.errors import TooFewGroups
 
-SCHEMA = 2  # of the files; a change makes a new major version. 2: members carry their deeds
+SCHEMA = 3  # of the files; a change makes a new major version. 2: members carry their deeds; 3: scores, model, subject
 
 
 class Number(NamedTuple):

@@ -24,7 +24,7 @@ from l07.domain.example import Provenance, TrainingExample
 from l07.domain.outliers import Run, strangeness
 from l07.domain.quality import CurateRules
 from l07.domain.selection import lowest, stratified_cap
-from l07.pipeline.curate.intake import Intake, revised, take_in
+from l07.pipeline.curate.intake import Hashed, Intake, revised, take_in, unhashed
 from l07.pipeline.curate.twins import Bodies, Body, Twins, drop_duplicates
 from l07.ports import SealedBatch
 
@@ -60,6 +60,14 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetWarning:
+    """What a person should look at in a version that stands."""
+
+    name: str  # a constant, such as "large_cluster"
+    message: str  # one sentence with the value
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A version that can be written."""
 
@@ -71,6 +79,7 @@ class Draft:
     difference: Change
     counts: Mapping[str, int]  # already_in_dataset, scrubbed, golden_twins, ...
     meaning: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[DatasetWarning] = ()
 
 
 def meaning_of(rules: CurateRules) -> dict[str, Any]:
@@ -83,11 +92,17 @@ def meaning_of(rules: CurateRules) -> dict[str, Any]:
 
 
 def build(
-    batches: Sequence[SealedBatch], rules: CurateRules, *, parent: Parent | None = None, golden: Sequence[Golden] = ()
+    batches: Sequence[SealedBatch],
+    rules: CurateRules,
+    *,
+    parent: Parent | None = None,
+    golden: Sequence[Golden] = (),
+    hashed: Hashed = unhashed,
 ) -> Draft | Refusal:
-    """The next version. The order of rows within a batch does not show; no clock, no chance but the keyed hash."""
+    """The next version. The order of rows within a batch does not show; no clock, no chance but the keyed hash.
+    `hashed` makes of a subject's name what is stored."""
     before = dict(parent.members) if parent else {}
-    intake = take_in(batches, before, rules)
+    intake = take_in(batches, before, rules, hashed=hashed)
     work = _Work(rules, before, parent.bodies if parent else _no_bodies)
     work.take(intake)
     work.find_twins()
@@ -112,6 +127,7 @@ def build(
         difference=difference,
         counts={**intake.counts, **work.counts},
         meaning=meaning,
+        warnings=work.warnings,
     )
 
 
@@ -134,6 +150,7 @@ class _Work:
         self.bodies = bodies
         self.examples: dict[str, TrainingExample] = {}
         self.counts: dict[str, int] = {}
+        self.warnings: list[DatasetWarning] = []
         self._touched: set[str] = set()  # rows that are new or were decided anew
         self._pairs: dict[tuple[str, str], float] = {}
         self._twins = Twins()
@@ -164,6 +181,14 @@ class _Work:
             if member.sketch:
                 self._twins.add(key, member.sketch)
         self._pairs = self._twins.pairs(sorted(self._touched), self.bodies, least=self.rules.cluster_similarity)
+        nearest: dict[str, float] = {}
+        for pair, value in self._pairs.items():
+            for key in pair:
+                nearest[key] = max(value, nearest.get(key, 0.0))
+        for key in nearest.keys() & self._touched:
+            member = self.members[key]
+            scores = {**member.scores, "nearest_similarity": round(nearest[key], 6)}
+            self.members[key] = replace(member, scores=scores)
 
     def drop_duplicates(self) -> None:
         """Within the accepted and within the rejected rows, where something has moved."""
@@ -187,7 +212,8 @@ class _Work:
             reasons = strange.reasons(max_probability=self.rules.max_outlier_probability, max_z=self.rules.outlier_z)
             member = self.members[key]
             decision = "REVIEW" if "outlier_z" in reasons else member.decision
-            self.members[key] = replace(member, decision=decision, reasons=(*member.reasons, *reasons))
+            scores = {**member.scores, **strange.scores}
+            self.members[key] = replace(member, decision=decision, reasons=(*member.reasons, *reasons), scores=scores)
 
     def place(self, before: Sequence[Group]) -> list[Group]:
         """Groups, their splits, and every row into its table; a row whose group went to a stricter split leaves."""

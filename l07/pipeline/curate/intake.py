@@ -3,7 +3,7 @@ leave."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ class Revision:
 
     row: SealedRow
     batch_id: str
+    subject: str = ""  # keyed hash, of the score
 
     @property
     def provenance(self) -> Provenance:
@@ -60,8 +61,19 @@ class Intake:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def take_in(batches: Sequence[SealedBatch], known: Mapping[str, Member], rules: CurateRules) -> Intake:
-    """Read the batches in their order; rows of a batch in any order give the same."""
+Hashed = Callable[[str], str]  # a subject's name -> what may be kept of it
+
+
+def unhashed(_: str) -> str:
+    """Without a key nothing is kept of whose data a run is."""
+    return ""
+
+
+def take_in(
+    batches: Sequence[SealedBatch], known: Mapping[str, Member], rules: CurateRules, *, hashed: Hashed = unhashed
+) -> Intake:
+    """Read the batches in their order; rows of a batch in any order give the same. `hashed` makes of a subject's name
+    what is stored."""
     counts: Counter[str] = Counter()
     fresh: dict[str, Fresh] = {}
     revisions: dict[str, Revision] = {}
@@ -69,11 +81,11 @@ def take_in(batches: Sequence[SealedBatch], known: Mapping[str, Member], rules: 
         ident = batch.seal.batch_id
         for row in sorted(batch.rows, key=_row_order):
             if row.revision:
-                revisions[row.key] = Revision(row, ident)
+                revisions[row.key] = Revision(row, ident, _subject_of(row, hashed))
             elif row.key in known or row.key in fresh:
                 counts["already_in_dataset"] += 1
             else:
-                fresh[row.key] = _fresh(row, ident, rules, counts)
+                fresh[row.key] = _fresh(row, ident, rules, counts, hashed)
     return Intake(dict(sorted(fresh.items())), dict(sorted(revisions.items())), dict(sorted(counts.items())))
 
 
@@ -82,14 +94,20 @@ def _row_order(row: SealedRow) -> tuple[str, bool, float, float, bytes]:
     return (row.key, row.revision, row.confidence, row.score, row.evaluation or b"")
 
 
-def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[str]) -> Fresh:
+def _subject_of(row: SealedRow, hashed: Hashed) -> str:
+    named = read_score(row.evaluation).subject_id if row.evaluation is not None else ""
+    return hashed(named) if named else ""
+
+
+def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[str], hashed: Hashed) -> Fresh:
     example = extract(
         row.key, row.trace, row.evaluation, score=row.score, confidence=row.confidence,
         trace_at=row.trace_at, evaluation_at=row.evaluation_at, batch_id=batch_id,
     )  # fmt: skip
+    subject = hashed(example.subject_id) if example.subject_id else ""
     if isinstance(example, NoExample):
         reasons = tuple(dict.fromkeys((*row.reasons, example.reason)))
-        return Fresh(_nothing(row, batch_id, reasons), None, None)
+        return Fresh(_nothing(row, batch_id, reasons, subject), None, None)
     clean = scrub(example.goal, example.messages, example.tools)
     verdict = judge(example, row.decision, row.reasons)
     if clean.hits > rules.max_secrets:
@@ -100,7 +118,7 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
         counts.update({f"scrubbed_{kind}": number for kind, number in clean.kinds.items()})
         goal, messages, tools = clean.values
         example = replace(example, goal=goal, messages=messages, tools=tools)
-    member = _member(example, verdict, batch_id)
+    member = _member(example, verdict, batch_id, subject)
     keep = (
         verdict.decision != "QUARANTINE"
         and "no_assistant_turn" not in verdict.reasons
@@ -109,14 +127,15 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     return Fresh(member, example if keep else None, example.provenance)
 
 
-def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...]) -> Member:
+def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...], subject: str) -> Member:
     return Member(
         key=row.key, task="", source="", domain="", task_type="", difficulty=0.0, quality_score=row.score,
         confidence=row.confidence, decision="REJECT", reasons=reasons, batch_id=batch_id, content="", exact="",
+        subject=subject,
     )  # fmt: skip
 
 
-def _member(example: TrainingExample, verdict: Verdict, batch_id: str) -> Member:
+def _member(example: TrainingExample, verdict: Verdict, batch_id: str, subject: str) -> Member:
     body = (example.goal, example.messages, example.tools, example.outcome, example.task_id, example.agent_id)
     return Member(
         key=example.key,
@@ -134,6 +153,8 @@ def _member(example: TrainingExample, verdict: Verdict, batch_id: str) -> Member
         exact=_sha256([_without_ids(message) for message in example.messages]),
         deeds=deeds_of(example.messages),
         features=tuple(example.features[name] for name in FEATURES),
+        model_version=example.model_version or "",
+        subject=subject,
     )
 
 
@@ -151,7 +172,8 @@ def revised(member: Member, revision: Revision) -> Member:
     """The member with its later score. What was wrong with the messages stays wrong; the gates' old reasons go."""
     row = revision.row
     lasting = tuple(reason for reason in member.reasons if reason in COMPLETENESS)
-    scored = replace(member, quality_score=row.score, confidence=row.confidence)
+    subject = member.subject or revision.subject
+    scored = replace(member, quality_score=row.score, confidence=row.confidence, subject=subject)
     if row.decision == "REJECT" or lasting:
         return replace(scored, decision="REJECT", reasons=(*row.reasons, *lasting))
     if member.decision == "REVIEW":

@@ -152,12 +152,12 @@ def test_the_order_of_rows_within_a_batch_does_not_show() -> None:
 def test_control_an_order_that_shows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     original = building.take_in
 
-    def first_come(batches: Sequence[SealedBatch], known: Any, rules: CurateRules) -> Any:
+    def first_come(batches: Sequence[SealedBatch], known: Any, rules: CurateRules, **more: Any) -> Any:
         """A curator that lets the first row of a batch in on its own terms."""
         rows = [
             a_batch([r for r in b.rows if r.key != b.rows[0].key], number=int(b.seal.batch_id[-1])) for b in batches
         ]
-        return original(rows, known, rules)
+        return original(rows, known, rules, **more)
 
     monkeypatch.setattr(building, "take_in", first_come)
     batches = in_batches(1, count=2)
