@@ -66,6 +66,7 @@ from l07.errors.data import (
     ServiceNotOpen,
     TooFewGroups,
 )
+from l07.errors.erasure import SecretExposed, SecretMissing
 from l07.errors.fates import (
     BadEvent,
     Fatal,
@@ -261,6 +262,8 @@ __all__ = [
     "SealMissing",
     "SealOfAnother",
     "SealUnreadable",
+    "SecretExposed",
+    "SecretMissing",
     "ServiceNotOpen",
     "SignatureForged",
     "SignedByAnother",
