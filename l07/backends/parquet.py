@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from l07.backends.card import card
 from l07.domain.dataset import SCHEMA, TABLES, Group, Member, statistics, version_digest
 from l07.domain.deeds import DEEDS
-from l07.domain.difference import Side
 from l07.domain.example import TrainingExample
 from l07.domain.quality import CurateRules
 from l07.domain.scheme import SCHEME
@@ -323,7 +322,7 @@ def _bodies_of(folder: Path, keys: Collection[str]) -> dict[str, Body]:
     for table in TABLES:
         rows = _read(folder / data_file(table), ["key", "goal", "messages"])
         for row in rows.filter(pa.compute.is_in(rows.column("key"), wanted)).to_pylist():
-            found[row["key"]] = Body(row["goal"], [_as_said(message) for message in row["messages"]])
+            found[row["key"]] = Body(row["goal"], [as_said(message) for message in row["messages"]])
     return found
 
 
@@ -332,7 +331,7 @@ def read_rows(folder: Path, table: str) -> list[dict[str, Any]]:
     out. Unverified."""
     rows: list[dict[str, Any]] = _read(folder / data_file(table)).to_pylist()
     for row in rows:
-        row["messages"] = [_as_said(message) for message in row["messages"]]
+        row["messages"] = [as_said(message) for message in row["messages"]]
         row["tools"] = json.loads(row["tools"])
     return rows
 
@@ -344,24 +343,14 @@ def read_members(folder: Path) -> list[dict[str, Any]]:
     return [row | {"scores": dict(row.get("scores") or ())} for row in rows]
 
 
-def read_groups(folder: Path) -> list[dict[str, Any]]:
-    """Every group of the version: id, tasks, split."""
-    groups: list[dict[str, Any]] = json.loads((folder / "groups.json").read_text("utf-8"))
-    return groups
-
-
-def read_side(folder: Path) -> Side:
-    """A version for a comparison, checked. Raises DatasetChanged (E7102), DatasetUnreadable (E7103)."""
-    return Side(verify(folder), read_members(folder), read_groups(folder))
-
-
 def read_lineage(folder: Path) -> list[dict[str, Any]]:
     """Events and offsets behind every row, one line a row and batch."""
     rows: list[dict[str, Any]] = _read(folder / "provenance.parquet").to_pylist()
     return rows
 
 
-def _as_said(message: Mapping[str, Any]) -> dict[str, Any]:
+def as_said(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored message as it was taken in: absent fields left out, arguments as objects."""
     said = {name: value for name, value in message.items() if value is not None or name == "content"}
     if said.get("tool_calls"):
         said["tool_calls"] = [

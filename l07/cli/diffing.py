@@ -18,7 +18,7 @@ MOST = 10  # rows of a table that a person gets to see, unless he asks for more
 
 def diff(args: argparse.Namespace, console: Console) -> int:
     """Raises NothingByThatName (E7903), DatasetChanged (E7102), DatasetUnreadable (E7103)."""
-    from l07.backends.parquet import read_side
+    from l07.backends.parquet_rows import read_side
     from l07.domain.difference import difference
 
     settings = loaded(args).settings

@@ -161,6 +161,16 @@ def _datasets(group: Any) -> None:
     diff.add_argument(
         "--rows", type=int, metavar="N", help="rows of each list (default 10, with --json all; 0: none, -1: all)"
     )
+    export = _command(group, "export", "exporting:export", "JSON lines for another trainer, each split a file")
+    export.add_argument("id", metavar="TRACK:VERSION", help=which)
+    export.add_argument(
+        "--for", dest="shape", required=True, choices=["trl", "openai", "sharegpt"], help="the format of the lines"
+    )
+    splits = ["train", "validation", "test"]
+    export.add_argument("--split", nargs="+", choices=splits, default=splits, help="only these (default: all three)")
+    out = "a folder, or with one split a file NAME.jsonl (default: a folder below DATA_DIR/exports)"
+    export.add_argument("--out", metavar="PATH", help=out)
+    export.add_argument("--force", action="store_true", help="replace an export, or a file, that is there")
 
 
 def _dlq(commands: Any) -> None:

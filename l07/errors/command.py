@@ -73,3 +73,21 @@ class NothingToReplay(Refused):
     """None of the topics that a replay names is on the bus."""
 
     code = "E7909"
+
+
+class OutputTaken(Refused):
+    """Something stands where an export goes."""
+
+    code = "E7920"
+
+
+class BadExport(Refused):
+    """What an export was asked for makes no sense: one file for several splits, or an order that the format has not."""
+
+    code = "E7921"
+
+
+class NothingToExport(Refused):
+    """No row of a version fits the format that an export was asked for."""
+
+    code = "E7922"
