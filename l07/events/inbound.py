@@ -14,8 +14,8 @@ import xxhash
 
 from l07.errors import BadData, BadEvent, BadKey, BadReview, MissingField, OutOfRange, WrongType
 from l07.events.cloudevents import MAX_ID, Document, Envelope, check_time, plain, read_document
-from l07.events.dialects import UNKNOWN, RunData, chat, known, pick, reason_of, talk_of
-from l07.events.dialects.common import Confidence, QualityScore
+from l07.events.dialects import UNKNOWN, RunData, chat, genai, known, pick, reason_of, talk_of
+from l07.events.dialects.common import Confidence, QualityScore, Share
 from l07.events.modes import structured
 from l07.events.record import Record
 from l07.events.strict import compact, known_only, too_deep
@@ -106,7 +106,7 @@ class Other(msgspec.Struct, frozen=True, gc=False):
 class ScoreData(msgspec.Struct, kw_only=True, gc=False):
     """`data` of a score."""
 
-    quality_score: QualityScore
+    quality_score: QualityScore | None = None
     execution_id: str | None = None
     plan_id: str | None = None
     confidence: Confidence | None = None
@@ -119,6 +119,10 @@ class ScoreData(msgspec.Struct, kw_only=True, gc=False):
     evaluation_method: str | None = None
     model_version: str | None = None
     subject_id: Any = None
+    attributes: Any = None
+    events: Any = None
+    conversation_id: Any = msgspec.field(default=None, name="gen_ai.conversation.id")
+    evaluation_value: Share | None = msgspec.field(default=None, name="gen_ai.evaluation.score.value")
 
 
 class ReviewData(msgspec.Struct, kw_only=True, gc=False):
@@ -283,23 +287,41 @@ def _as_score(envelope: Envelope, data: ScoreData, body: bytes) -> Score:
     confidence = data.confidence if data.confidence is not None else data.confidence_level
     if confidence is None:
         raise MissingField("`confidence` is absent, and `confidence_level` too")
-    key = _said_of(data)
-    score, confidence = data.quality_score + 0.0, confidence + 0.0  # -0.0 and 0.0 are one score
+    key, score = _said_of(data), data.quality_score if data.quality_score is not None else told_score(data)
+    if score is None:
+        raise MissingField(f"`quality_score` is absent, and `{genai.SCORE}` too")
+    score, confidence = score + 0.0, confidence + 0.0  # -0.0 and 0.0 are one score
     evaluation_id = data.evaluation_id or ""
     content = xxhash.xxh64_digest(f"{key}\0{score!r}\0{confidence!r}\0{evaluation_id}".encode())
     return Score(envelope, key, score, confidence, evaluation_id, content, body)
 
 
 def _as_trace(envelope: Envelope, data: RunData, body: bytes, role: Role, raw: bytes) -> Trace:
+    name, dialect = pick(data)
     score, confidence = data.quality_score, None
+    if score is None and dialect is genai:
+        score = told_score(data)
     if score is not None:  # half a score is none: the run waits for an evaluation
         confidence = data.confidence if data.confidence is not None else data.confidence_level
         score, confidence = (score + 0.0, confidence + 0.0) if confidence is not None else (None, None)
-    name, dialect = pick(data)
     return Trace(
         envelope, _run_key(data, role), name, data.domain or known(data, "domain"), envelope.source,
         dialect.reason(data) if dialect else UNKNOWN, score, confidence, data.evaluation_id or "", xxhash.xxh64_digest(raw), body,
     )  # fmt: skip
+
+
+def told_score(data: RunData | ScoreData) -> float | None:
+    """0-100, of OpenTelemetry's evaluation, whose value is a share of 1; None: there is none.
+
+    Raises WrongType (E7019), OutOfRange (E7020): a value above 1 has a scale that nobody has told us."""
+    value = genai.evaluation_of(data)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise WrongType(f"`{genai.SCORE}` is no number")
+    if not 0 <= value <= 1:
+        raise OutOfRange(f"`{genai.SCORE}` is {value}, not 0 to 1; another scale goes into `quality_score`, 0-100")
+    return round(float(value) * 100, 9)
 
 
 def _as_review(envelope: Envelope, data: ReviewData, body: bytes) -> Review:
@@ -328,7 +350,11 @@ def _check_fixed(data: ReviewData) -> None:
 def _said_of(data: ScoreData | ReviewData) -> str:
     """The key of the run that a score or a review is about; with both ids the execution counts."""
     name = "plan" if data.execution_id is None and data.plan_id is not None else "execution"
-    return _key(name, data.plan_id if name == "plan" else data.execution_id)
+    return _key(name, data.plan_id if name == "plan" else _execution(data))
+
+
+def _execution(data: RunData | ScoreData | ReviewData) -> str | None:
+    return data.execution_id if data.execution_id is not None else genai.conversation_id(data)
 
 
 def _run_key(data: RunData, role: Role) -> str:
@@ -336,7 +362,7 @@ def _run_key(data: RunData, role: Role) -> str:
         ident = data.execution_id
         if ident is None and data.trace is not None:
             ident = data.trace.execution_id
-        return _key("execution", ident)
+        return _key("execution", _execution(data) if ident is None else ident)
     plan = data.plan or data.planning_trace
     return _key("plan", data.plan_id if data.plan_id is not None or plan is None else plan.plan_id)
 

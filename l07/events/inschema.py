@@ -76,11 +76,20 @@ def _one(*ways: dict[str, Any]) -> dict[str, Any]:
 
 
 _NUMBER = {"type": "number"}
+_THERE: dict[str, Any] = {}  # what stands in attributes or spans is the decoder's to look at
+_NAMED_BY_ATTRIBUTES = [_has(**{"gen_ai.conversation.id": _NAME}), _has(attributes=_THERE)]
 _SAID_OF = _one(_has(execution_id=_NAME), {"allOf": [_absent("execution_id"), _has(plan_id=_NAME)]})
+_SAID_OF_RUN = _one(_SAID_OF, {"allOf": [_absent("execution_id", "plan_id"), _one(*_NAMED_BY_ATTRIBUTES)]})
 _PART_OF_RUN = {"type": "object", **_has(execution_id=_NAME)}
 _PART_OF_PLAN = {"type": "object", **_has(plan_id=_NAME)}
 _RULES: Mapping[str, list[dict[str, Any]]] = {
-    "trace": [_one(_has(execution_id=_NAME), {"allOf": [_absent("execution_id"), _has(trace=_PART_OF_RUN)]})],
+    "trace": [
+        _one(
+            _has(execution_id=_NAME),
+            {"allOf": [_absent("execution_id"), _has(trace=_PART_OF_RUN)]},
+            {"allOf": [_absent("execution_id"), _one(*_NAMED_BY_ATTRIBUTES, _has(spans=_THERE))]},
+        )
+    ],
     "plan": [
         _one(
             _has(plan_id=_NAME),
@@ -88,7 +97,15 @@ _RULES: Mapping[str, list[dict[str, Any]]] = {
             {"allOf": [_absent("plan_id", "plan"), _has(planning_trace=_PART_OF_PLAN)]},
         )
     ],
-    "score": [_SAID_OF, _one(_has(confidence=_NUMBER), _has(confidence_level=_NUMBER))],
+    "score": [
+        _SAID_OF_RUN,
+        _one(
+            _has(quality_score=_NUMBER),
+            _has(**{"gen_ai.evaluation.score.value": _NUMBER}),
+            _has(attributes=_THERE),
+        ),
+        _one(_has(confidence=_NUMBER), _has(confidence_level=_NUMBER)),
+    ],
     "review": [
         _SAID_OF,
         {"properties": {"verdict": {"enum": list(VERDICTS)}, "reviewer": _NAME}},

@@ -39,7 +39,9 @@ class ScoreView:
     """What an event says of a run's quality; of a score, or of a trace that carries its own. None: it says nothing."""
 
     evaluation_id: str
-    quality_score: float | None  # 0-100
+    quality_score: (
+        float | None
+    )  # 0-100; None too where the event has OpenTelemetry's share alone: the decoder read that
     confidence: float | None  # 0-1
     model_version: str | None
     failure: str | None

@@ -129,11 +129,17 @@ def known_only(cls: type[msgspec.Struct]) -> type[msgspec.Struct]:
     free value (`Any`) of more than four levels."""
     hints = get_type_hints(cls, include_extras=True)
     fields = [
-        (field.name, twin, field.default if field.default is not msgspec.NODEFAULT else msgspec.field())
+        (field.name, twin, _same(field))
         for field in msgspec.structs.fields(cls)
         if (twin := _twin(hints[field.name])) != hints[field.name]
     ]
     return msgspec.defstruct(cls.__name__, fields, bases=(cls,), forbid_unknown_fields=True, kw_only=True, gc=False)
+
+
+def _same(field: Any) -> Any:
+    """Default and name on the wire as they were."""
+    has = {} if field.default is msgspec.NODEFAULT else {"default": field.default}
+    return msgspec.field(**has, name=field.encode_name)
 
 
 def _twin(hint: Any) -> Any:

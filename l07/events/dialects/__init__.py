@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from l07.events.dialects import chat, plans, steps
+from l07.events.dialects import chat, genai, plans, steps
 from l07.events.dialects import task_definition as tasks
-from l07.events.dialects.common import Confidence, QualityScore, Talk, Unusable
+from l07.events.dialects.common import Confidence, QualityScore, Share, Talk, Unusable
 
 
 class RunData(msgspec.Struct, kw_only=True, gc=False):
@@ -37,6 +37,15 @@ class RunData(msgspec.Struct, kw_only=True, gc=False):
     evaluation_id: str | None = None
     failure_classification: Any = None
     subject_id: Any = None
+    attributes: Any = None
+    events: Any = None
+    spans: Any = None
+    input_messages: Any = msgspec.field(default=None, name="gen_ai.input.messages")
+    output_messages: Any = msgspec.field(default=None, name="gen_ai.output.messages")
+    system_instructions: Any = msgspec.field(default=None, name="gen_ai.system_instructions")
+    tool_definitions: Any = msgspec.field(default=None, name="gen_ai.tool.definitions")
+    conversation_id: Any = msgspec.field(default=None, name="gen_ai.conversation.id")
+    evaluation_value: Share | None = msgspec.field(default=None, name="gen_ai.evaluation.score.value")
 
 
 UNKNOWN = "unknown_dialect"  # the reason of a run in none of the dialects
@@ -45,7 +54,7 @@ UNKNOWN = "unknown_dialect"  # the reason of a run in none of the dialects
 def pick(data: RunData) -> tuple[str, ModuleType | None]:
     """The dialect of a run and its module; ("", None) when it has none.
 
-    With several, the first of chat, steps, task_definition, plans."""
+    With several, the first of chat, steps, task_definition, plans, genai."""
     if data.messages is not None:
         return "chat", chat
     if data.trace is not None:
@@ -54,6 +63,8 @@ def pick(data: RunData) -> tuple[str, ModuleType | None]:
         return "task_definition", tasks
     if data.plan is not None or data.planning_trace is not None:
         return "plans", plans
+    if genai.there(data):
+        return "genai", genai
     return "", None
 
 

@@ -9,6 +9,7 @@ import msgspec
 from l07.events.strict import too_deep
 
 QualityScore = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Message = dict[str, Any]
 

@@ -51,7 +51,65 @@ def test_every_dialect_has_a_golden_file() -> None:
         "task_definition",
         "chat",
         "plans",
+        "genai",
     }
+
+
+def genai(*messages: Any, **more: Any) -> dict[str, Any]:
+    asked = {"role": "user", "parts": [{"type": "text", "content": "Go"}]}
+    return {"gen_ai.input.messages": [asked, *messages], **more}
+
+
+def test_of_several_spans_the_one_that_holds_most_of_the_run_counts() -> None:
+    def span(answer: str, *before: str) -> dict[str, Any]:
+        told = [{"role": "assistant", "parts": [{"type": "text", "content": text}]} for text in (*before, answer)]
+        return {"attributes": genai(*told)}
+
+    spans = [span("one"), span("three", "one", "two"), span("two", "one")]
+    assert [message["content"] for message in talk(spans=spans).messages] == ["Go", "one", "two", "three"]
+
+
+def test_an_error_of_a_call_that_was_tried_again_is_not_the_runs() -> None:
+    answer = {"role": "assistant", "parts": [{"type": "text", "content": "Gone"}]}
+    inner = {"attributes": {"error.type": "timeout"}, "parent_span_id": "a"}
+    outer = {"attributes": genai(answer), "span_id": "a"}
+    assert talk(outcome=None, spans=[inner, outer]).outcome == "Gone"
+    failed = {"attributes": {**genai(answer), "error.type": "timeout"}}
+    assert talk(outcome=None, spans=[inner, failed]).outcome == "error: timeout"
+
+
+def test_an_evaluation_is_a_share_and_needs_a_confidence_to_count() -> None:
+    evaluated = {"name": "gen_ai.evaluation.result", "attributes": {"gen_ai.evaluation.score.value": 0.07}}
+    data = {"execution_id": "e", "attributes": genai(), "events": [evaluated]}
+    alone = decoded(an_event("execution.completed", data))
+    sure = decoded(an_event("execution.completed", {**data, "confidence": 0.5}))
+    assert isinstance(alone, inbound.Trace)
+    assert isinstance(sure, inbound.Trace)
+    assert (alone.score, alone.confidence) == (None, None)
+    assert (sure.score, sure.confidence) == (7.0, 0.5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["user", "x", "[]", "{", "tool_call"]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    "role parts type content name id arguments attributes events key value llm.input_messages.0.message.role "
+                    "gen_ai.input.messages arrayValue values llm tools input_messages message tool_calls".split()
+                ),
+                inner,
+                max_size=3,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_attributes_of_any_form_are_a_run_or_a_reason(attributes: Any) -> None:
+    conversation = talk(attributes=attributes, spans=[attributes, {"attributes": attributes, "events": attributes}])
+    assert conversation.reason or conversation.messages
 
 
 def test_with_several_dialects_chat_wins() -> None:

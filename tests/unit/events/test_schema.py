@@ -75,7 +75,7 @@ def test_what_the_decoder_accepts_fits_its_schema() -> None:
 
 
 def test_a_wrong_field_of_the_corpus_fails_where_a_schema_can_tell() -> None:
-    wrong = [found for found in judged() if found[0].get("code") in SAYS]
+    wrong = [found for found in judged() if found[0].get("code") in SAYS and not found[0].get("inside")]
     assert len(wrong) >= 60
     assert {case["code"] for case, _, _ in wrong} >= SAYS - {"E7008"}
     assert [case["name"] for case, role, document in wrong if CHECKERS[role].is_valid(document)] == []
