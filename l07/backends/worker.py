@@ -17,7 +17,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from l07.domain.keyfile import keyed, open_hash_key
+from l07.backends.secret import open_marks
+from l07.domain.marks import SUBJECT, Marks
 from l07.errors import CuratorDied, GoldenUnreadable, disk_errors
 from l07.ports import Curated, CurateRequest
 
@@ -91,7 +92,7 @@ def _leave_with_parent() -> None:
 def build_version(request: CurateRequest) -> Curated:
     """Read the version before, build, write. The same request gives the same files.
 
-    Raises StoreFull (E7400), FolderNotWritable (E7402), KeyExposed (E7227) and KeyUnreadable (E7228) beside what
+    Raises StoreFull (E7400), FolderNotWritable (E7402), SecretExposed (E7120) and SecretMissing (E7121) beside what
     ports.Curator says."""
     from l07.backends.parquet import read_parent, write_version
     from l07.domain.dataset import Refusal
@@ -99,7 +100,7 @@ def build_version(request: CurateRequest) -> Curated:
 
     golden, digest = read_golden(request.golden)
     parent = read_parent(request.parent) if request.parent else None
-    draft = build(request.batches, request.rules, parent=parent, golden=golden, hashed=_hashed(request.hash_key))
+    draft = build(request.batches, request.rules, parent=parent, golden=golden, hashed=_hashed(request.marks))
     if isinstance(draft, Refusal):
         return Curated("", asdict(draft))
     ids = [batch.seal.batch_id for batch in request.batches]
@@ -118,11 +119,11 @@ def build_version(request: CurateRequest) -> Curated:
 
 def _hashed(path: Path | None) -> Callable[[str], str]:
     @cache
-    def key() -> bytes:
+    def marks() -> Marks:
         assert path is not None
-        return open_hash_key(path)
+        return open_marks(path)
 
-    return (lambda name: keyed(key(), "subject", name)) if path else (lambda name: "")
+    return (lambda name: marks().of(SUBJECT, name)) if path else (lambda name: "")
 
 
 def read_summary(folder: Path) -> Mapping[str, Any]:

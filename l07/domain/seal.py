@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from l07.domain import keyfile
 from l07.errors import (
     FileChanged,
     FileExtra,
     FileMissing,
+    KeyExposed,
     KeyUnreadable,
     SealMissing,
     SealOfAnother,
@@ -105,11 +106,29 @@ def _make_key(path: Path) -> None:
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    keyfile.make(path, pem)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp makes it 0600 from its first moment, and a link shows it whole or not at all
+    fd, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(fd)
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        Path(draft).unlink()
 
 
 def _load_key(path: Path) -> SigningKey:
-    raw = keyfile.read(path)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)  # of what is read, not of what the name may point to later
+        if mode & 0o077:
+            message = f"the key {path} has mode {mode:04o}, others can use it: make a new one, or `chmod 600` it"
+            raise KeyExposed(message, path=str(path))
+        raw = file.read()
     try:
         key = serialization.load_pem_private_key(raw, password=None)
     except (ValueError, TypeError) as err:

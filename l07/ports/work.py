@@ -19,7 +19,7 @@ class CurateRequest:
     parent: Path | None  # folder of the version before
     golden: Path | None  # frozen JSONL of the track
     output: Path  # a scratch folder; filled only when the version is built
-    hash_key: Path | None = None  # the secret under which subjects are hashed; made when the first one comes
+    marks: Path | None = None  # the secret under which subjects are hashed; made when the first one comes
 
 
 @dataclass(frozen=True, slots=True)

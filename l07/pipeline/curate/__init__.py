@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from l07.domain.keyfile import HASH_KEY
 from l07.domain.quality import CurateRules
 from l07.errors import DatasetConflict
 from l07.events import outbound
@@ -163,7 +162,7 @@ def _request(
         parent=store.path(state.newest.body["data"]["uri"]) if state.newest else None,
         golden=Path(rule.golden) if rule.golden else None,
         output=scratch,
-        hash_key=settings.data_dir / "keys" / HASH_KEY,
+        marks=settings.data_dir / "keys" / "marks.key",
     )
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from l07.backends import parquet
 from l07.backends.parquet import read_manifest, read_members
+from l07.backends.secret import open_marks
 from l07.backends.worker import InlineCurator, ProcessCurator
-from l07.domain.keyfile import keyed, open_hash_key
+from l07.domain.marks import SUBJECT
 from l07.domain.quality import CurateRules
 from l07.errors import CuratorDied, DatasetUnreadable, GoldenUnreadable, StoreFull
 from l07.ports import CurateRequest
@@ -51,15 +52,15 @@ async def test_a_refusal_is_a_value_and_an_error_keeps_its_code(tmp_path: Path) 
 
 
 async def test_whose_run_it_is_is_kept_as_a_hash_under_a_key_of_the_data_folder(tmp_path: Path) -> None:
-    key = tmp_path / "keys" / "hashes.key"
-    await InlineCurator().build(replace(a_request(tmp_path / "none"), hash_key=key))
+    key = tmp_path / "keys" / "marks.key"
+    await InlineCurator().build(replace(a_request(tmp_path / "none"), marks=key))
     assert not key.exists()
     batches = [a_batch(a_task_each(20, subject_id="person 17"))]
-    made = replace(a_request(tmp_path / "some"), hash_key=key, batches=batches)
+    made = replace(a_request(tmp_path / "some"), marks=key, batches=batches)
     await InlineCurator().build(made)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     subjects = {row["subject"] for row in read_members(tmp_path / "some")}
-    assert subjects == {keyed(open_hash_key(key), "subject", "person 17")}
+    assert subjects == {open_marks(key).of(SUBJECT, "person 17")}
 
 
 async def test_a_full_disk_stops_with_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
