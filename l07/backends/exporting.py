@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ import msgspec
 
 from l07.backends.parquet import verify
 from l07.backends.parquet_rows import iter_rows
+from l07.backends.preferring import Preferences
 from l07.domain.dataset import SPLITS
-from l07.domain.formats import SHAPES, Shape, Unfit
+from l07.domain.formats import SHAPES, Shape, Shaped, Unfit
+from l07.domain.preference import PreferenceRules
 from l07.errors import BadExport, NothingToExport, OutputTaken, disk_errors
 
 MARK = "export.json"
+PREFERENCE = ("dpo", "kto")
 NAMED = 1000  # rows left out that are named; all are counted
 
 
@@ -35,6 +38,7 @@ class ExportRequest:
     output: Path
     splits: Sequence[str] = SPLITS
     force: bool = False  # replace a file, or a folder that is an export
+    preference: PreferenceRules = field(default_factory=PreferenceRules)  # of dpo and kto
 
     @property
     def one_file(self) -> bool:
@@ -77,10 +81,10 @@ def _check(request: ExportRequest) -> None:
 
 
 def _fill(request: ExportRequest, manifest: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    shape = SHAPES[request.shape]
+    source = _source(request)
     tallies = {split: _Tally() for split in request.splits}
     for split, tally in tallies.items():
-        _write(scratch / f"{split}.jsonl", tally.shaped(iter_rows(request.folder, split), shape))
+        _write(scratch / f"{split}.jsonl", tally.shaped(source.rows(split), source.shape))
     if not any(tally.rows for tally in tallies.values()):
         left = {split: dict(tally.reasons) for split, tally in tallies.items()}
         raise NothingToExport(f"no row of {', '.join(request.splits)} fits {request.shape}: {left}", left_out=left)
@@ -88,8 +92,43 @@ def _fill(request: ExportRequest, manifest: Mapping[str, Any], scratch: Path) ->
         "for": request.shape,
         **{name: manifest[name] for name in ("dataset", "version", "digest")},
         "splits": {split: tally.said() for split, tally in tallies.items()},
+        **source.said(),
     }
     return _finish(said, scratch)
+
+
+def _source(request: ExportRequest) -> "_Rows | _Preferred":
+    return _Preferred(request) if request.shape in PREFERENCE else _Rows(request)
+
+
+class _Rows:
+    """The splits' own rows."""
+
+    def __init__(self, request: ExportRequest) -> None:
+        self._folder = request.folder
+        self.shape = SHAPES[request.shape]
+
+    def rows(self, split: str) -> Iterator[dict[str, Any]]:
+        return iter_rows(self._folder, split)
+
+    def said(self) -> dict[str, Any]:
+        return {}
+
+
+class _Preferred:
+    """Pairs, or labels, of the splits' rows and the rejected ones beside them."""
+
+    def __init__(self, request: ExportRequest) -> None:
+        self._rules = request.preference
+        self._found = Preferences(request.folder, self._rules, kind=request.shape)
+        self.rows = self._found.rows
+
+    @staticmethod
+    def shape(row: Mapping[str, Any]) -> Shaped:
+        return Shaped(dict(row))
+
+    def said(self) -> dict[str, Any]:
+        return {"preference": self._found.said() | {"rules": asdict(self._rules)}}
 
 
 class _Tally:

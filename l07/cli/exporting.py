@@ -3,11 +3,15 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l07.cli.access import loaded
 from l07.cli.console import Console
 from l07.cli.diffing import folder_of
+from l07.settings import Settings
+
+if TYPE_CHECKING:
+    from l07.domain.preference import PreferenceRules
 
 
 def export(args: argparse.Namespace, console: Console) -> int:
@@ -22,12 +26,21 @@ def export(args: argparse.Namespace, console: Console) -> int:
     manifest = read_manifest(folder)
     name = f"{manifest['dataset']}-{manifest['version']}-{args.shape}"
     output = Path(args.out) if args.out else settings.data_dir / "exports" / name
-    said = write(ExportRequest(folder, args.shape, output, tuple(args.split), force=args.force))
+    rules = preference_rules(settings)
+    said = write(ExportRequest(folder, args.shape, output, tuple(args.split), force=args.force, preference=rules))
     if console.as_json:
         console.data(said)
     else:
         _print(said, console)
     return 0
+
+
+def preference_rules(settings: Settings) -> "PreferenceRules":
+    """What pairs and labels depend on."""
+    from l07.domain.preference import PreferenceRules
+
+    rule = settings.contrast
+    return PreferenceRules(settings.seed, rule.min_margin, rule.pairs_per_task, rule.balance_length)
 
 
 def _print(said: Mapping[str, Any], console: Console) -> None:
@@ -41,3 +54,6 @@ def _print(said: Mapping[str, Any], console: Console) -> None:
         for reason, number in tally[what].items()
     ]
     console.table(["split", "what", "reason", "rows"], reasons)
+    preference = {name: value for name, value in said.get("preference", {}).items() if name != "rules"}
+    if preference:
+        console.fields(preference, title="preference")

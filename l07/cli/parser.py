@@ -164,7 +164,7 @@ def _datasets(group: Any) -> None:
     export = _command(group, "export", "exporting:export", "JSON lines for another trainer, each split a file")
     export.add_argument("id", metavar="TRACK:VERSION", help=which)
     export.add_argument(
-        "--for", dest="shape", required=True, choices=["trl", "openai", "sharegpt"], help="the format of the lines"
+        "--for", dest="shape", required=True, choices=["trl", "openai", "sharegpt", "dpo", "kto"], help="the format"
     )
     splits = ["train", "validation", "test"]
     export.add_argument("--split", nargs="+", choices=splits, default=splits, help="only these (default: all three)")

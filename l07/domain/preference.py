@@ -1,8 +1,11 @@
-"""What a run is worth to a learner: the evaluator's score as a reward."""
+"""What a run is worth to a learner: the evaluator's score as a reward, and which of two runs is to be preferred."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from l07.domain.selection import keyed_hash, lowest
 
 TIMEOUT, ERROR, CONSTRAINT = 0.5, 0.3, 0.2  # what each costs
 CLIP = 2.0  # of a standardised reward, in standard deviations
@@ -45,3 +48,174 @@ def standardised(rewards: Sequence[float]) -> list[float]:
     if deviation < 1e-12:
         return [0.0] * len(rewards)
     return [max(-CLIP, min(CLIP, (reward - mean) / deviation)) for reward in rewards]
+
+
+# ------------------------------------------------------------------ pairs and labels
+
+MOST_ATTEMPTS = 64  # of one prompt that are compared, accepted and rejected each
+NEAR, BIN = 100, 0.25  # characters, and width of log(1 + difference/NEAR): in one bin pairs differ alike in length
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRules:
+    """What pairs and labels depend on, beside the rows."""
+
+    seed: int = 7
+    min_margin: float = 20.0  # points of the quality score, 0-100
+    pairs_per_task: int = 4
+    balance_length: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row that may be preferred, or be what another is preferred to. `prompt`: digest of all that came before the
+    agent's first turn; `length`: characters of what came after."""
+
+    key: str
+    task: str
+    prompt: str
+    split: str
+    domain: str
+    accepted: bool
+    quality_score: float  # 0-100
+    confidence: float  # 0-1
+    length: int
+
+    @property
+    def reward(self) -> float:
+        return RewardSignal(self.quality_score, self.confidence).reward
+
+    @property
+    def stratum(self) -> str:
+        return f"{self.split}/{self.domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs of one task that began with the same words. `margin`: the difference of their rewards."""
+
+    chosen: Attempt
+    rejected: Attempt
+
+    @property
+    def margin(self) -> float:
+        return round(self.chosen.reward - self.rejected.reward, 6)
+
+    @property
+    def log_ratio(self) -> float:
+        """How much longer the chosen run is: logarithm of the ratio of lengths."""
+        return math.log(self.chosen.length / self.rejected.length)
+
+    @property
+    def name(self) -> str:
+        return f"{self.chosen.key}/{self.rejected.key}"
+
+
+def eligible(decision: str, reasons: Iterable[str]) -> bool:
+    """Whether a row may take part: it was accepted or rejected, and nobody doubts its score. Quarantine and review
+    never do, nor a score whose own evaluator was unsure."""
+    doubted = any(reason == "confidence" or reason.startswith("doubtful") for reason in reasons)
+    return decision in ("ACCEPT", "REJECT") and not doubted
+
+
+def candidate_pairs(attempts: Iterable[Attempt], rules: PreferenceRules) -> list[Pair]:
+    """Every pair of one prompt, task and split in which the chosen run was accepted and scored `min_margin` points
+    more. Of a prompt with very many attempts only some take part, by keyed hash."""
+    groups: dict[tuple[str, str, str], list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        groups[attempt.split, attempt.task, attempt.prompt].append(attempt)
+    found = []
+    for _, group in sorted(groups.items()):
+        some = [*_some(group, True, rules), *_some(group, False, rules)]
+        found += [Pair(a, b) for a in some if a.accepted for b in some if _apart(a, b, rules.min_margin)]
+    return found
+
+
+def _some(group: Iterable[Attempt], accepted: bool, rules: PreferenceRules) -> list[Attempt]:
+    rows = [attempt for attempt in group if attempt.accepted is accepted]
+    return sorted(rows, key=lambda a: (keyed_hash(rules.seed, "attempt", a.key), a.key))[:MOST_ATTEMPTS]
+
+
+def _apart(one: Attempt, other: Attempt, least: float) -> bool:
+    return one.quality_score - other.quality_score >= least
+
+
+def preference_pairs(candidates: Sequence[Pair], rules: PreferenceRules) -> list[Pair]:
+    """At most `pairs_per_task` of each task, each row once a side, and among all no sign of length: within a split
+    and domain, for each pair whose chosen run is the longer one there is one whose chosen run is as much shorter.
+
+    A model that is taught with pairs learns to write long where the chosen runs are long (Singhal et al., 2023; Park
+    et al., 2024). Departure: pairs are matched in bins of the difference rather than weighted; what has no counterpart
+    is left out."""
+    rarer = _rarer_signs(candidates)
+    by_task: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in candidates:
+        by_task[pair.chosen.split, pair.chosen.task].append(pair)
+    taken = [pair for _, pairs in sorted(by_task.items()) for pair in _of_task(pairs, rarer, rules)]
+    return _balanced(taken, rules) if rules.balance_length else taken
+
+
+def _rarer_signs(pairs: Iterable[Pair]) -> set[tuple[str, bool]]:
+    """(stratum, whether the chosen run is longer) of the rarer kind: pairs of it are taken first."""
+    counts = Counter((pair.chosen.stratum, pair.log_ratio > 0) for pair in pairs)
+    return {(stratum, sign) for stratum, sign in counts if counts[stratum, sign] < counts[stratum, not sign]}
+
+
+def _of_task(pairs: Iterable[Pair], rarer: Container[tuple[str, bool]], rules: PreferenceRules) -> Iterator[Pair]:
+    def order(pair: Pair) -> tuple[bool, int, int, str]:
+        common = (pair.chosen.stratum, pair.log_ratio > 0) not in rarer
+        return common, abs(_bin(pair)), keyed_hash(rules.seed, "pair", pair.name), pair.name
+
+    used: set[tuple[str, str]] = set()
+    left = rules.pairs_per_task
+    for pair in sorted(pairs, key=order):
+        sides = {("chosen", pair.chosen.key), ("rejected", pair.rejected.key)}
+        if left and not sides & used:
+            used |= sides
+            left -= 1
+            yield pair
+
+
+def _bin(pair: Pair) -> int:
+    """0: about as long as each other; above: the chosen run is longer."""
+    differs = pair.chosen.length - pair.rejected.length
+    return int(math.copysign(round(math.log1p(abs(differs) / NEAR) / BIN), differs))
+
+
+def _balanced(pairs: Iterable[Pair], rules: PreferenceRules) -> list[Pair]:
+    bins: dict[tuple[str, int], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        bins[pair.chosen.stratum, _bin(pair)].append(pair)
+    kept: list[Pair] = []
+    for (stratum, number), found in sorted(bins.items()):
+        many = min(len(found), len(bins.get((stratum, -number), ())))
+        kept += sorted(found, key=lambda p: (keyed_hash(rules.seed, "balance", p.name), p.name))[:many]
+    return sorted(kept, key=lambda pair: (pair.chosen.split, pair.name))
+
+
+def length_bias(pairs: Sequence[Pair]) -> dict[str, float | int | None]:
+    """How the chosen runs differ from the rejected in length; None where there are no pairs."""
+    count = len(pairs)
+    if not count:
+        return {"pairs": 0, "mean_difference": None, "mean_log_ratio": None, "chosen_longer": None}
+    return {
+        "pairs": count,
+        "mean_difference": round(
+            math.fsum(p.chosen.length - p.rejected.length for p in pairs) / count, 1
+        ),  # characters
+        "mean_log_ratio": round(math.fsum(p.log_ratio for p in pairs) / count, 4),
+        "chosen_longer": round(sum(p.chosen.length > p.rejected.length for p in pairs) / count, 4),
+    }
+
+
+def kto_labels(attempts: Iterable[Attempt], rules: PreferenceRules) -> dict[str, bool]:
+    """Key -> whether the run is desirable: as many of one kind as of the other in each split and domain, chosen by
+    keyed hash, so that neither the domain nor the counts give the label away."""
+    strata: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for attempt in attempts:
+        strata[attempt.stratum, attempt.accepted].append(attempt.key)
+    labels: dict[str, bool] = {}
+    for (stratum, accepted), keys in strata.items():
+        many = min(len(keys), len(strata.get((stratum, not accepted), ())))
+        labels |= dict.fromkeys(lowest(keys, many, seed=rules.seed, purpose="kto"), accepted)
+    return dict(sorted(labels.items()))

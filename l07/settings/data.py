@@ -25,6 +25,13 @@ class Contrast(Group):
     max_ratio: float = Field(
         2.0, ge=0, description="rejected examples kept beside the splits, as a multiple of the accepted"
     )
+    min_margin: float = Field(
+        20.0, ge=0, le=100, description="points by which the chosen run of a preference pair must score more"
+    )
+    pairs_per_task: int = Field(4, ge=1, description="preference pairs of a task at most")
+    balance_length: bool = Field(
+        True, description="leave out preference pairs until the chosen runs are as long as the rejected"
+    )
 
 
 class Match(Group):
