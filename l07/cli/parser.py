@@ -148,6 +148,7 @@ def _things(commands: Any) -> None:
         )
         if name == "datasets":
             _datasets(group)
+            _audit(group)
         if name == "jobs":
             cancel = _command(group, "cancel", "cancel:cancel_job", "end a job for good; its trainer ends the child")
             cancel.add_argument("id", metavar=one, help="as `list` prints it")
@@ -171,6 +172,34 @@ def _datasets(group: Any) -> None:
     out = "a folder, or with one split a file NAME.jsonl (default: a folder below DATA_DIR/exports)"
     export.add_argument("--out", metavar="PATH", help=out)
     export.add_argument("--force", action="store_true", help="replace an export, or a file, that is there")
+
+
+def _audit(group: Any) -> None:
+    text = "plant known faults into a copy of your runs, build from it, and say what was caught, missed and lost"
+    parser = _command(group, "audit", "audit:audit", text)
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="DATASET|EVENTS",
+        help="a dataset TRACK:VERSION, or files of events as `l07 send` takes them (- reads stdin)",
+    )
+    parser.add_argument(
+        "--plant",
+        nargs="?",
+        const="",
+        metavar="KIND=RATE,...",
+        help="shares of each source's accepted runs, such as noise=0.12,hijack=0.05; alone: every kind at its default rate",
+    )
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the plants (default 7)")
+    parser.add_argument(
+        "--half", choices=["a", "b"], help="only runs of that half of the tasks: tune on one, report on the other"
+    )
+    parser.add_argument(
+        "--truth",
+        metavar="FILE|FIELD",
+        help="labels of runs that are known to be spoiled: lines of JSON with execution_id and label, or a field of the events' data",
+    )
+    parser.add_argument("--out", metavar="DIR", help="write report.html and report.json there")
 
 
 def _dlq(commands: Any) -> None:

@@ -44,6 +44,7 @@ from l07.errors.bus import (
 )
 from l07.errors.command import (
     BadExport,
+    BadAudit,
     BadReplay,
     BadSetting,
     DemoFolderTaken,
@@ -163,6 +164,7 @@ __all__ = [
     "AttemptsUsedUp",
     "BadArtifactName",
     "BadAttribute",
+    "BadAudit",
     "BadBatch",
     "BadContentType",
     "BadData",

@@ -91,3 +91,9 @@ class NothingToExport(Refused):
     """No row of a version fits the format that an export was asked for."""
 
     code = "E7922"
+
+
+class BadAudit(Refused):
+    """What an audit was asked to plant, to label or to read makes no sense; the message has the choices."""
+
+    code = "E7910"

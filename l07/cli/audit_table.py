@@ -1,0 +1,68 @@
+"""An audit as text: the goals first, then what they are made of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from l07.cli.console import Console
+
+
+def show(report: Mapping[str, Any], console: Console, *, out: str | None) -> None:
+    """Every figure that people decide by; the rest stands in the page and in --json."""
+    _head(report, console)
+    goals = [[g["goal"], g["kind"], _value(g["value"]), g["limit"], _met(g)] for g in report["goals"]]
+    console.table(["goal", "about", "measured [95 %]", "limit", ""], goals, title="\ngoals")
+    clean = [
+        [c["source"], c["passed"], percent(c["kept"]), percent(c["lost"]), percent(c["aside"]), _most(c["why_lost"]), _most(c["why_aside"])]
+        for c in report["clean"]
+    ]  # fmt: skip
+    console.table(
+        ["source", "clean", "kept", "lost", "aside", "why lost", "why aside"],
+        clean,
+        title="\nclean runs that pass the gates",
+    )
+    left = [[f["kind"], f["source"], percent(f["before"]), percent(f["left"])] for f in report["left"]]
+    console.table(["kind", "source", "before", "left in the splits"], left, title="\nwhat is learnt from")
+    faults = [
+        [f["fault"] or f["kind"], f["source"], f["planted"], percent(f["caught"]), percent(f["aside"]), percent(f["missed"]), _most(f["why"])]
+        for f in report["faults"] if not f["fault"] or f["source"] == "all"
+    ]  # fmt: skip
+    columns = ["fault", "source", "planted", "caught", "aside", "missed", "by"]
+    console.table(columns, faults, title="\nplanted faults")
+    console.line()
+    console.line(
+        f"the page: {out}/report.html"
+        if out
+        else "--out DIR writes the page with its plots, and the whole report as JSON"
+    )
+
+
+def _head(report: Mapping[str, Any], console: Console) -> None:
+    given, planted = report["input"], len(report["planted"])
+    half = f", half {report['half']} of the tasks" if report["half"] else ""
+    console.line(f"{given['runs']} runs{half}, {planted} planted (seed {report['seed']}), {report['seconds']} s")
+    for version in report["versions"][-1:]:
+        console.line(f"{len(report['versions'])} versions, the last {version['id']}: {version['splits']}")
+    for refused in report["refused"]:
+        console.line(
+            f"the last batch of {refused['track']} waits: {refused['code']} {refused['message']}".replace("  ", " ")
+        )
+
+
+def percent(value: Mapping[str, Any]) -> str:
+    """`12.0 % [9.1, 15.2] of 340`; "-" of nothing."""
+    if value["share"] is None:
+        return "-"
+    return f"{100 * value['share']:.1f} % [{100 * value['low']:.1f}, {100 * value['high']:.1f}] of {value['n']}"
+
+
+def _value(value: Any) -> str:
+    return percent(value) if isinstance(value, Mapping) else str(value)
+
+
+def _met(goal: Mapping[str, Any]) -> str:
+    return "met" if goal["sure"] else "met, within the interval" if goal["met"] else "missed"
+
+
+def _most(reasons: Mapping[str, int], count: int = 3) -> str:
+    shown: Sequence[tuple[str, int]] = list(reasons.items())[:count]
+    return ", ".join(f"{name} {number}" for name, number in shown)
