@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def audit(args: argparse.Namespace, console: Console) -> int:
-    """Exit 0 whatever the figures say. Raises BadAudit (E7920), InputMissing (E7900), TooFewGroups (E7101) where no
+    """Exit 0 whatever the figures say. Raises BadAudit (E7910), InputMissing (E7900), TooFewGroups (E7101) where no
     version can be built at all."""
     from l07.domain.plants.plan import parse_rates
     from l07.service.auditing import Audit

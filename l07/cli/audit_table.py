@@ -28,12 +28,27 @@ def show(report: Mapping[str, Any], console: Console, *, out: str | None) -> Non
     ]  # fmt: skip
     columns = ["fault", "source", "planted", "caught", "aside", "missed", "by"]
     console.table(columns, faults, title="\nplanted faults")
+    _spills(report, console)
+    columns = ["kind", "source", "planted", "both kept", "apart", "near and apart"]
+    names = ("kind", "source", "planted", "both_kept", "apart", "near_and_apart")
+    console.table(columns, [[pair[name] for name in names] for pair in report["pairs"]], title="\nplanted copies")
     console.line()
     console.line(
         f"the page: {out}/report.html"
         if out
         else "--out DIR writes the page with its plots, and the whole report as JSON"
     )
+
+
+def _spills(report: Mapping[str, Any], console: Console) -> None:
+    found = report["spills"]
+    lines = [(what, line) for what in ("classes", "places", "sources") for line in found.get(what, ())]
+    told = [[line.get("name") or line.get("source"), percent(line["found"]), line["quarantined"]] for _, line in lines]
+    console.table(["planted values", "nowhere in the files", "quarantined"], told, title="\nsecrets and personal data")
+    missed = [[k["name"], percent(k["found"])] for k in found.get("kinds", ()) if k["found"]["count"] < k["found"]["n"]]
+    console.table(["kind that was missed", "found"], missed)
+    altered = [[line["source"], percent(line["altered"])] for line in report["alarms"]]
+    console.table(["source", "clean rows altered"], altered, title="\nclean rows in which something was replaced")
 
 
 def _head(report: Mapping[str, Any], console: Console) -> None:

@@ -9,6 +9,7 @@ from l07.domain.example import TrainingExample
 from l07.domain.plants.base import Planted, Planter, Pool
 from l07.domain.plants.hijack import hijacked, resisted
 from l07.domain.plants.noise import FAULTS, OF_REJECTED
+from l07.domain.plants.spill import SPILLS
 from l07.domain.plants.twins import exact_repeat, near_twin, same_deeds
 from l07.domain.selection import keyed_hash
 from l07.errors import BadAudit
@@ -35,6 +36,7 @@ def _later(run: TrainingExample, pool: Pool, rng: random.Random) -> Planted | No
 
 KINDS: Mapping[str, Kind] = {
     "noise": Kind(FAULTS, 0.12),
+    "secrets": Kind(SPILLS, 0.05),
     "hijack": Kind({"hijacked": hijacked}, 0.05),
     "resisted": Kind({"resisted": resisted}, 0.02),
     "late": Kind({"late_score": _later}, 0.01),
@@ -63,7 +65,7 @@ def parse_rates(text: str) -> dict[str, float]:
     """`noise=0.12,secrets=0.05`: the share of each source's accepted runs, by kind or by single fault; "" means every
     kind with its default.
 
-    Raises BadAudit (E7920) with what can be planted."""
+    Raises BadAudit (E7910) with what can be planted."""
     if not text.strip():
         return {name: kind.default for name, kind in KINDS.items()}
     rates = {}
@@ -94,7 +96,8 @@ def _default(name: str) -> float:
 
 def _choices() -> str:
     kinds = ", ".join(f"{name} ({kind.default:g})" for name, kind in KINDS.items())
-    return f"Kinds with their default rates: {kinds}. Single faults: {', '.join(_kind_of())}"
+    faults = ", ".join(fault for fault in _kind_of() if fault not in SPILLS)
+    return f"Kinds with their default rates: {kinds}. Single faults: {faults}, and each kind of secret"
 
 
 def _kind_of() -> dict[str, str]:

@@ -11,6 +11,7 @@ from l07.domain.statistics import wilson
 ALL = "all"
 SOUND = frozenset({"resisted"})  # plants that should stay: losing one is a loss
 ADDED = frozenset({"twins", "leak", "repeats"})  # counted in pairs, see leaks.py
+APART = ADDED | {"secrets"}  # counted by their values, see spills.py
 POISON = frozenset({"noise", "hijack", "late"})  # kinds of which a share of the splits is told
 
 Fate = Literal["kept", "judged", "aside", "waiting"]
@@ -54,8 +55,8 @@ def share(count: int, n: int) -> dict[str, Any]:
 def figures(facts: Sequence[Fact]) -> dict[str, Any]:
     """Everything that follows from the fates alone."""
     return {
-        "sources": _by_source(facts, _source),
-        "clean": _by_source([fact for fact in facts if not fact.kind and fact.passed], _clean),
+        "sources": by_source(facts, _source),
+        "clean": by_source([fact for fact in facts if not fact.kind and fact.passed], _clean),
         "faults": _faults(facts),
         "left": [line for kind in _spoiling(facts) for line in _left(facts, kind)],
     }
@@ -65,7 +66,7 @@ def _spoiling(facts: Iterable[Fact]) -> list[str]:
     return sorted({fact.kind for fact in facts if fact.kind in POISON or fact.real})
 
 
-def _by_source(facts: Sequence[Fact], tell: Callable[[Sequence[Fact]], dict[str, Any]]) -> list[dict[str, Any]]:
+def by_source(facts: Sequence[Fact], tell: Callable[[Sequence[Fact]], dict[str, Any]]) -> list[dict[str, Any]]:
     """A line a source, and one for all when there are several."""
     names = sorted({fact.source for fact in facts})
     lines = [{"source": name, **tell([fact for fact in facts if fact.source == name])} for name in names]
@@ -99,14 +100,14 @@ def _clean(facts: Sequence[Fact]) -> dict[str, Any]:
 def _faults(facts: Sequence[Fact]) -> list[dict[str, Any]]:
     """A line for each kind, and each of its faults where it has several, and source."""
     lines = []
-    planted = [fact for fact in facts if fact.kind and fact.kind not in ADDED]
+    planted = [fact for fact in facts if fact.kind and fact.kind not in APART]
     for kind in dict.fromkeys(fact.kind for fact in planted):
         of_kind = [fact for fact in planted if fact.kind == kind]
         faults = dict.fromkeys(fact.fault for fact in of_kind)
-        lines += [{"kind": kind, "fault": "", **line} for line in _by_source(of_kind, _fault)]
+        lines += [{"kind": kind, "fault": "", **line} for line in by_source(of_kind, _fault)]
         for fault in faults if len(faults) > 1 else ():
             of_fault = [fact for fact in of_kind if fact.fault == fault]
-            lines += [{"kind": kind, "fault": fault, **line} for line in _by_source(of_fault, _fault)]
+            lines += [{"kind": kind, "fault": fault, **line} for line in by_source(of_fault, _fault)]
     return lines
 
 
@@ -127,8 +128,8 @@ def _left(facts: Sequence[Fact], kind: str) -> list[dict[str, Any]]:
     """The kind's share of what is learnt from: planted rows in the splits, of these and the untouched ones."""
     kept = [fact for fact in facts if fact.fate == "kept" and fact.kind in (kind, "")]
     planted = [fact for fact in facts if fact.kind in (kind, "") and fact.passed and fact.fate != "waiting"]
-    before = {line["source"]: line["share"] for line in _by_source(planted, lambda f: {"share": _of_kind(f, kind)})}
-    lines = _by_source(kept, lambda f: {"left": _of_kind(f, kind)})
+    before = {line["source"]: line["share"] for line in by_source(planted, lambda f: {"share": _of_kind(f, kind)})}
+    lines = by_source(kept, lambda f: {"left": _of_kind(f, kind)})
     return [{"kind": kind, "before": before[line["source"]], **line} for line in lines if line["source"] in before]
 
 
@@ -166,6 +167,10 @@ def goals(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     for goal in LOST:
         if any(_is(kind, goal.kind) for kind in about):
             lines += [_judged(goal, line["lost"], goal.kind) for line in _over_all(report["clean"], "")]
+    for line in (report.get("spills") or {}).get("classes", ()):
+        lines.append(
+            _judged(Goal(f"{line['name']} values found", "secrets", 0.99, least=True), line["found"], "secrets")
+        )
     leaks = report["leaks"]
     for name in ("near_twins_across_splits", "exact_repeats", "tasks_in_two_splits"):
         lines.append({"goal": name.replace("_", " "), "kind": "leaks", "value": leaks[name], "limit": 0,

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from l07.domain.example import text_of, tool_calls
+from l07.domain.plants.plan import Plant
+from l07.pipeline.audit.figures import ADDED
 
 WORDS = 5  # of a shingle
 _WORD = re.compile(r"\w+")
@@ -50,6 +52,28 @@ def leaks(rows: Sequence[Row], *, similarity: float) -> dict[str, Any]:
         ],
         "repeated": [list(keys) for keys in repeats[:10]],
     }
+
+
+def pairs(plants: Iterable[Plant], rows: Sequence[Row], *, similarity: float) -> list[dict[str, Any]]:
+    """Of the copies that were planted, by kind and source: how many stand in a split beside their original, in another
+    split than it, and in another although they are near twins. Of exact repeats none may stand beside its original."""
+    found = {row.key: row for row in rows}
+    lines: dict[tuple[str, str], Counter[str]] = {}
+    for plant in plants:
+        if plant.kind in ADDED:
+            counts = lines.setdefault((plant.kind, plant.source), Counter())
+            one, other = found.get(plant.of), found.get(plant.key)
+            counts["planted"] += 1
+            if one is not None and other is not None:
+                counts["both_kept"] += 1
+                alike = jaccard(shingles(one.goal, one.messages), shingles(other.goal, other.messages))
+                counts["apart"] += one.split != other.split
+                counts["near_and_apart"] += one.split != other.split and alike >= similarity
+    names = ("planted", "both_kept", "apart", "near_and_apart")
+    return [
+        {"kind": kind, "source": source, **{name: counts[name] for name in names}}
+        for (kind, source), counts in sorted(lines.items())
+    ]
 
 
 def near(rows: Sequence[Row], similarity: float) -> Iterator[tuple[Row, Row, float]]:

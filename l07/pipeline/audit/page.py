@@ -41,7 +41,9 @@ def as_page(report: Mapping[str, Any]) -> str:
         ),
         _section("Clean runs that were lost", _clean(report["clean"]), _CLEAN),
         _section("Scores of the stages", _scores(report.get("scores") or {}), _SCORES),
-        _section("Repeats and twins", _pairs(_plain(report["leaks"]))),
+        _section("Secrets and personal data", _spills(report["spills"]), _SPILLS),
+        _section("Clean rows in which something was replaced", _altered(report["alarms"]), _ALTERED),
+        _section("Repeats and twins", _pairs(_plain(report["leaks"])) + _copies(report["pairs"])),
         _section("Versions that were built", _versions(report)),
         _section("How to read this", _NOTES),
         _planted(report["planted"]),
@@ -65,6 +67,8 @@ _CLEAN = (
     + _key("aside", "aside: a duplicate, a conflict of splits, a cap")
 )
 _SCORES = _key("clean", "clean") + _key("planted", "planted (of the kinds that should go)")
+_SPILLS = "Share of the planted values that are nowhere in the dataset's files. Whiskers: 95 %; dashed: the goal, 99 %."
+_ALTERED = "Some of them hold a true secret or a true address: only a person can tell which were false alarms."
 _NOTES = """<p>Each plant takes the place of a run that passed the gates (a wrong score: of one that did not); twins, leaks and repeats are
 added beside their originals. Runs get one plant at most. Intervals are Wilson's, 95 %; they count runs as independent, and runs of one
 task are not, so the true uncertainty is somewhat larger. The planters are this program's own: figures on faults that it did not think of
@@ -187,6 +191,28 @@ def _scores(scores: Mapping[str, Any]) -> str:
         )
         out.append(histogram(series, low=found["low"], high=found["high"]))
     return "".join(out)
+
+
+def _spills(found: Mapping[str, Any]) -> str:
+    lines = [
+        (line.get("name") or line["source"], line["found"], what != "kinds")
+        for what in ("classes", "places", "sources", "kinds")
+        for line in found.get(what, ())
+    ]
+    shown = [line for line in lines if line[2] or line[1]["count"] < line[1]["n"]]
+    drawn = [Bar(name, [("caught", value["share"] or 0.0)], interval(value), _short(value)) for name, value, _ in shown]
+    table = _table(["", "found"], [[escape(name), _percent(value)] for name, value, _ in lines])
+    return bars(drawn, limit=0.99) + f"<details><summary>every kind</summary>{table}</details>" if drawn else ""
+
+
+def _altered(lines: Sequence[Mapping[str, Any]]) -> str:
+    return _table(["source", "altered"], [[escape(line["source"]), _percent(line["altered"])] for line in lines])
+
+
+def _copies(pairs: Sequence[Mapping[str, Any]]) -> str:
+    names = ("kind", "source", "planted", "both_kept", "apart", "near_and_apart")
+    columns = ["planted copies", "source", "planted", "both kept", "in other splits", "near twins in other splits"]
+    return _table(columns, [[escape(str(pair[name])) for name in names] for pair in pairs])
 
 
 def _plain(leaks: Mapping[str, Any]) -> dict[str, Any]:

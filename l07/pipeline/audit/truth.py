@@ -14,7 +14,7 @@ CLEAN = ("", "clean", "none")
 def from_lines(lines: Iterable[tuple[int, bytes]], rows: Sequence[SealedRow], *, file: str) -> dict[str, str]:
     """Natural key -> label, "" for a run that is known to be clean.
 
-    A line is {"execution_id": ..., "label": ...}, or plan_id. Raises BadAudit (E7920) with the line, or where no line is
+    A line is {"execution_id": ..., "label": ...}, or plan_id. Raises BadAudit (E7910) with the line, or where no line is
     about a run of `rows`."""
     labels: dict[str, str] = {}
     for number, line in lines:
@@ -36,7 +36,7 @@ def _of_line(line: bytes, where: str) -> dict[str, str]:
 
 def from_field(path: str, rows: Sequence[SealedRow]) -> dict[str, str]:
     """The same from a field of the events' `data`, such as `labels.hijack`: of the trace, else of its score. A text is
-    the label, true is the field's own name. Raises BadAudit (E7920) where no event has the field."""
+    the label, true is the field's own name. Raises BadAudit (E7910) where no event has the field."""
     labels = {}
     for row in rows:
         for body in (row.trace, row.evaluation):
