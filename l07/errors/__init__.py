@@ -43,8 +43,8 @@ from l07.errors.bus import (
     disk_errors,
 )
 from l07.errors.command import (
-    BadExport,
     BadAudit,
+    BadExport,
     BadReplay,
     BadSetting,
     DemoFolderTaken,
