@@ -80,7 +80,7 @@ async def open_buffer(settings: Settings, *, attach: bool = False) -> AsyncItera
 
     Without `attach` an embedded server is started and ended here: the caller holds the folder's lock. With it nothing is
     started and nothing written: the server that another process has started, or the one of `buffer.url`, is read, and
-    only `status`, `positions` and `memory` may be called.
+    only `status`, `positions`, `memory` and `find` may be called.
 
     Raises: NoLiveBuffer E7464 with `attach`; FolderInUse E7405, ValkeyMissing E7463, ValkeyNotStarted E7462 without;
     BufferShardsDiffer E7470."""

@@ -18,6 +18,7 @@ from l07.ports.buffer import (
     SealedBatch,
     SealedRow,
     Side,
+    Trail,
     Unreadable,
 )
 from l07.ports.bus import Bus, Merged, Slice, Start, Subscription
@@ -53,6 +54,7 @@ __all__ = [
     "Slice",
     "Start",
     "Subscription",
+    "Trail",
     "Trainer",
     "Unreadable",
 ]

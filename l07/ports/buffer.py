@@ -150,6 +150,21 @@ class Memory(NamedTuple):
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """Where one run stands. `state`: "waiting" for its other half; "open", "sealed" or "released", the batch that it joined;
+    "full": joined and rejected when its batch kept no more of the rejected; "expired"; "erased"; "unknown": never came, or is forgotten."""
+
+    state: str
+    side: str = ""  # of the waiting half
+    since_ms: int | None = None  # record time of the waiting half
+    batch_id: str = ""
+    reasons: tuple[str, ...] = ()  # of the gates, while the batch is open or sealed; empty: it passed
+    score: float | None = None
+    confidence: float | None = None
+    places: tuple[tuple[str, int, int], ...] = ()  # topic, partition, offset of the halves that count
+
+
 class ExampleBuffer(Protocol):
     """Joins halves in any order, counts, seals. One atomic step a call."""
 
@@ -206,3 +221,7 @@ class ExampleBuffer(Protocol):
     async def sent(self, ids: Sequence[str]) -> None: ...
 
     async def status(self) -> BufferStatus: ...
+
+    async def find(self, key: str) -> Trail:
+        """Where this run stands. Writes nothing, and may be asked of a buffer that another process holds."""
+        ...

@@ -15,9 +15,10 @@ from l07.backends.redis.fates import said
 from l07.backends.redis.rights import needed
 from l07.backends.redis.rules import BufferRules, ends_packed, names_packed, offsets_packed, tag_of
 from l07.backends.redis.server import check_server, check_settings, has_barrier
+from l07.backends.redis.trail import trail_of
 from l07.errors import BufferForbidden, BufferNotOnDisk, NoSuchBatch
 from l07.events.record import TopicPartition
-from l07.ports import Applied, BufferStatus, IngestBatch, Memory, OutboxEntry, Position, SealedBatch, SealedRow
+from l07.ports import Applied, BufferStatus, IngestBatch, Memory, OutboxEntry, Position, SealedBatch, SealedRow, Trail
 
 COUNTERS = ("consumed", "applied", "duplicate", "dead_letter", "rejected", "waiting", "expired")
 BARRIER_MS = 5000
@@ -197,6 +198,10 @@ class RedisBuffer:
             waiting=waiting,
             waiting_bytes=int(held or 0),
         )
+
+    async def find(self, key: str) -> Trail:
+        """Raises BodyDamaged (E7460)."""
+        return await trail_of(self._call, self._tag, key)
 
     # -------------------------------------------------------------- below
 

@@ -31,6 +31,7 @@ from l07.ports import (
     OutboxEntry,
     Position,
     SealedBatch,
+    Trail,
 )
 
 T = TypeVar("T")
@@ -158,6 +159,11 @@ class ShardedBuffer:
             waiting=sum(one.waiting for one in found),
             waiting_bytes=sum(one.waiting_bytes for one in found),
         )
+
+    async def find(self, key: str) -> Trail:
+        k = shard_of(key, len(self._shards))
+        found = await self._shards[k].find(key)
+        return replace(found, batch_id=outer(k, found.batch_id)) if found.batch_id else found
 
     def _place(self, batch_id: str) -> tuple[int, str]:
         """The shard of a batch, and its name there. Raises NoSuchBatch (E7459)."""

@@ -252,14 +252,14 @@ def _row(blob: bytes) -> StoredRow:
     for bit in (TRACE_BIT, SCORE_BIT):
         half = None
         if bits & bit:
-            half, at = _half(blob, at)
+            half, at = half_at(blob, at)
         halves.append(half)
     if at != len(blob) or halves == [None, None]:
         raise ValueError(f"{len(blob)} bytes where {at} are said")
     return StoredRow(why, halves[0], halves[1], bool(bits & REVISION_BIT))
 
 
-def _half(blob: bytes, start: int) -> tuple[StoredHalf, int]:
+def half_at(blob: bytes, start: int) -> tuple[StoredHalf, int]:
     _, _, score, confidence, _, offset, _, number, *sizes = HEAD.unpack_from(blob, start)
     at, texts = start + HEAD.size, []
     for size in (SLICE, *sizes):
