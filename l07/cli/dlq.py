@@ -7,7 +7,7 @@ import hashlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -132,6 +132,17 @@ async def summaries(settings: Settings) -> list[dict[str, Any]]:
     async with open_bus(settings, check=False) as bus:
         retried = await _retried(bus, settings)
         return [letter.summary() | {"retried": retried[letter.id]} async for letter in _letters(bus, settings)]
+
+
+async def mentioning(bus: Bus, settings: Settings, needles: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Those in whose record, as far as it was kept, or in whose key one of `needles` stands."""
+    found = []
+    retried = await _retried(bus, settings)
+    async for letter in _letters(bus, settings):
+        kept = base64.b64decode(letter.raw or "") + b" " + (_bytes(letter.key) or b"")
+        if any(needle in kept for needle in needles):
+            found.append(letter.summary() | {"retried": retried[letter.id]})
+    return found
 
 
 async def _look_at(settings: Settings, name: str, *, raw: bool) -> tuple[Letter, bytes | None]:

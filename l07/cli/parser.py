@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     _run(commands)
     _status(commands)
     _events(commands)
+    _explain(commands)
     _things(commands)
     _dlq(commands)
     _replay(commands)
@@ -123,6 +124,23 @@ def _events(commands: Any) -> None:
     parser = _command(commands, "events", "emitted:events", "what was emitted, as JSON lines")
     parser.add_argument("--type", metavar="T", help="only events of this type, such as dataset.created")
     parser.add_argument("--follow", action="store_true", help="wait for more until Ctrl-C")
+
+
+def _explain(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "explain",
+        "explain:explain",
+        "the whole story of one run: its events, the join, every decision with its scores, versions, jobs, models",
+    )
+    parser.add_argument(
+        "id", metavar="EXECUTION_ID", help="of an execution or a plan; execution:ID or plan:ID says which"
+    )
+    parser.add_argument(
+        "--no-scan",
+        action="store_true",
+        help="read only the records that buffer and datasets name, not the whole inputs",
+    )
 
 
 def _things(commands: Any) -> None:

@@ -4,8 +4,8 @@ import argparse
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from l07.cli.access import loaded
 from l07.cli.console import Console
@@ -14,6 +14,8 @@ from l07.cli.things import all_views
 from l07.errors import FolderInUse, NoLiveBuffer, Transient
 from l07.ports import BufferStatus, ExampleBuffer
 from l07.settings import Settings
+
+T = TypeVar("T")
 
 COUNTERS = ("consumed", "applied", "duplicate", "dead_letter", "rejected", "waiting", "expired")
 NOTHING = BufferStatus({}, {}, {}, (), 0, None)
@@ -45,7 +47,7 @@ def status(args: argparse.Namespace, console: Console) -> int:
 
 async def read_status(settings: Settings) -> dict[str, Any]:
     """The whole answer, as it is printed with --json."""
-    running, counted, positions = await _patiently(settings)
+    running, counted, positions = await patiently(settings, _reading) or Reading(False, NOTHING, {})
     lag = await _lag(settings, positions)
     views = await all_views(settings)
     return {
@@ -64,34 +66,35 @@ async def read_status(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _patiently(settings: Settings) -> Reading:
-    """A run that is starting, and another reader, are over in a moment. Raises what stands after READ_WITHIN_S."""
+async def patiently(settings: Settings, read: Callable[[ExampleBuffer, bool], Awaitable[T]]) -> T | None:
+    """What `read` says of the buffer and of whether an `l07 run` holds it; None: there is no buffer. A run that is
+    starting, and another reader, are over in a moment. Raises what stands after READ_WITHIN_S."""
     deadline = time.monotonic() + READ_WITHIN_S
     while True:
         try:
-            return await _read_buffer(settings)
+            return await _read_buffer(settings, read)
         except (Transient, FolderInUse, NoLiveBuffer):
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.1)
 
 
-async def _read_buffer(settings: Settings) -> Reading:
+async def _read_buffer(settings: Settings, read: Callable[[ExampleBuffer, bool], Awaitable[T]]) -> T | None:
     from l07.backends.open import READING, buffer_alone, has_buffer, open_buffer
 
     if not has_buffer(settings):
-        return Reading(False, NOTHING, {})
+        return None
     try:
         async with buffer_alone(settings) as buffer:
-            return await _reading(buffer, running=False)
+            return await read(buffer, False)
     except FolderInUse as err:
         if err.context.get("purpose") == READING:
             raise
     async with open_buffer(settings, attach=True) as buffer:
-        return await _reading(buffer, running=True)
+        return await read(buffer, True)
 
 
-async def _reading(buffer: ExampleBuffer, *, running: bool) -> Reading:
+async def _reading(buffer: ExampleBuffer, running: bool) -> Reading:
     positions = await buffer.positions()
     return Reading(running, await buffer.status(), {str(tp): at.next for tp, at in positions.items()})
 
