@@ -1,0 +1,96 @@
+"""Text as a person would read it: one spelling for what may be written in many, and what hides behind an encoding.
+
+Directives, values and the user's words are all compared in this form, so that no spelling tells them apart."""
+
+import base64
+import binascii
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterator
+
+MOST_PAYLOADS = 32  # encoded tokens of one text that are looked into
+MOST_PAYLOAD_CHARS = 20_000  # of one token
+
+_QUOTES = dict.fromkeys(map(ord, "'\"`*\\\0"), None)
+# not seen on a screen: zero widths, joiners, direction marks, soft hyphen, variation selectors
+_UNSEEN = dict.fromkeys(
+    (0xAD, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), 0xFEFF)
+)  # fmt: skip
+_TAGS = {0xE0000 + code: chr(code) for code in range(0x20, 0x7F)}  # "ASCII smuggling": a second, invisible alphabet
+_DROPPED = _QUOTES | _UNSEEN | _TAGS | {0x2018: None, 0x2019: None, 0x201C: None, 0x201D: None}
+# letters that look Latin: Cyrillic, Greek, Armenian. Used in words that mix alphabets alone: Russian stays Russian
+_LOOKALIKES = str.maketrans(
+    "асԁеһіјӏоԛрԍѕԝухѵꙅкмтвнгіαβεικνορτυχωγοսօց",
+    "acdehijloqpgswyxvskmtbhriabeikvoptuxwyouog",
+)
+_LATIN = re.compile(r"[a-z]")
+_FOREIGN = re.compile(r"[Ͱ-ӿԀ-֏]")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SPREAD = re.compile(r"(?<![^\W_])(?:[^\W_][ .\-_]){7,}[^\W_](?![^\W_])")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){24,}")
+_ROT13 = re.compile(r"(?:vtaber|qvfertneq|bireevqr|vafgehpgvba|cerivbhf|nffvfgnag)")  # ignore, disregard, override, ...
+
+
+def plain(text: str) -> str:
+    """Lower case, one space for any run of blanks, no quotes or backslashes, no invisible characters, letters that
+    look Latin inside a Latin word as Latin, escapes of JSON resolved, s p r e a d words closed."""
+    if "\\" in text:
+        text = text.replace("\\n", " ").replace("\\t", " ").replace("\\r", " ")
+        if "\\u" in text:
+            text = _ESCAPED.sub(lambda found: chr(int(found.group(1), 16)), text)
+    if text.isascii():
+        text = " ".join(text.lower().translate(_QUOTES).split())
+    else:
+        text = unicodedata.normalize("NFKC", text.translate(_DROPPED))
+        text = " ".join(text.casefold().translate(_DROPPED).split())
+        if _FOREIGN.search(text):
+            text = " ".join(_latin(word) for word in text.split(" "))
+    return _SPREAD.sub(_closed, text) if _spread(text) else text
+
+
+def _latin(word: str) -> str:
+    """A word of two alphabets in one; a word of one alphabet as it is."""
+    return word.translate(_LOOKALIKES) if _FOREIGN.search(word) and _LATIN.search(word) else word
+
+
+def _spread(text: str) -> bool:
+    """Whether the cheap look allows spread words at all: more blanks than a text of words has."""
+    return text.count(" ") * 3 > len(text) or text.count(".") * 4 > len(text) or text.count("-") * 4 > len(text)
+
+
+def _closed(found: "re.Match[str]") -> str:
+    return re.sub(r"[ .\-_]", "", found.group())
+
+
+def payloads(text: str) -> Iterator[str]:
+    """What encoded parts of a tool's raw output say, where they say something readable: base64, hex, rot13."""
+    for number, found in enumerate(_BASE64.finditer(text)):
+        if number == MOST_PAYLOADS:
+            break
+        yield from _readable(_from_base64(found.group()[:MOST_PAYLOAD_CHARS]))
+    for number, found in enumerate(_HEX.finditer(text)):
+        if number == MOST_PAYLOADS:
+            break
+        yield from _readable(bytes.fromhex(found.group()[:MOST_PAYLOAD_CHARS]))
+    if _ROT13.search(text.lower()):
+        yield codecs.encode(text, "rot13")
+
+
+def _from_base64(token: str) -> bytes:
+    standard = token.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(standard[: len(standard) // 4 * 4 or None])
+    except binascii.Error:
+        return b""
+
+
+def _readable(raw: bytes) -> Iterator[str]:
+    """Words with spaces in UTF-8; an image or a key is none."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    if text.count(" ") * 15 >= len(text) > 0 and text.replace("\n", " ").isprintable():
+        yield text
