@@ -27,6 +27,7 @@ _LOOKALIKES = str.maketrans(
 _LATIN = re.compile(r"[a-z]")
 _FOREIGN = re.compile(r"[Ͱ-ӿԀ-֏]")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPREAD = re.compile(r"(?<![^\W_])(?:[^\W_][ .\-_]){7,}[^\W_](?![^\W_])")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){24,}")
@@ -35,7 +36,7 @@ _ROT13 = re.compile(r"(?:vtaber|qvfertneq|bireevqr|vafgehpgvba|cerivbhf|nffvfgna
 
 def plain(text: str) -> str:
     """Lower case, one space for any run of blanks, no quotes or backslashes, no invisible characters, letters that
-    look Latin inside a Latin word as Latin, escapes of JSON resolved, s p r e a d words closed."""
+    look Latin inside a Latin word as Latin, escapes of JSON resolved."""
     if "\\" in text:
         text = text.replace("\\n", " ").replace("\\t", " ").replace("\\r", " ")
         if "\\u" in text:
@@ -43,11 +44,13 @@ def plain(text: str) -> str:
     if text.isascii():
         text = " ".join(text.lower().translate(_QUOTES).split())
     else:
+        if _SURROGATE.search(text):  # halves of a pair from two escapes, or what no encoding can hold
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         text = unicodedata.normalize("NFKC", text.translate(_DROPPED))
         text = " ".join(text.casefold().translate(_DROPPED).split())
         if _FOREIGN.search(text):
             text = " ".join(_latin(word) for word in text.split(" "))
-    return _SPREAD.sub(_closed, text) if _spread(text) else text
+    return text
 
 
 def _latin(word: str) -> str:
@@ -55,9 +58,9 @@ def _latin(word: str) -> str:
     return word.translate(_LOOKALIKES) if _FOREIGN.search(word) and _LATIN.search(word) else word
 
 
-def _spread(text: str) -> bool:
-    """Whether the cheap look allows spread words at all: more blanks than a text of words has."""
-    return text.count(" ") * 3 > len(text) or text.count(".") * 4 > len(text) or text.count("-") * 4 > len(text)
+def closed(text: str) -> str:
+    """S p r e a d words of a text in plain form as one word."""
+    return _SPREAD.sub(_closed, text)
 
 
 def _closed(found: "re.Match[str]") -> str:

@@ -24,8 +24,8 @@ ECHO = 6  # words in a row that are no accident
 
 _WORD = re.compile(r"[^\W_]+")
 _SAY = re.compile(
-    r"\b(?:say|tell (?:the user|them|him|her)|answer|respond|reply|recommend|claim|state|mention|write|print|output|conclude) (?:that |with |by saying |only |exactly |: ?)"
-    r"([^.!?]{20,200})"
+    r"\b(?:say|tell (?:the user|them|him|her)|answer|respond|reply|recommend|claim|state|mention|write|print|output|"
+    r"conclude) (?:that |with |by saying |only |exactly |: ?)([^.!?]{20,200})"
 )
 
 
@@ -103,7 +103,9 @@ def inspect(goal: str, messages: Sequence[Mapping[str, Any]], *, scanner: Scanne
 def _scanned(raw: Sequence[str], texts: Sequence[str], found: Sequence[Passage], scanner: Scanner) -> list[Passage]:
     """The user's scanner raises the passages of an output, or makes all of it one."""
     strengths = [scanner(output) for output in raw]
-    raised = [replace(p, strength=either((p.strength, strengths[p.output])), kinds=p.kinds | {"scanner"}) for p in found]
+    raised = [
+        replace(p, strength=either((p.strength, strengths[p.output])), kinds=p.kinds | {"scanner"}) for p in found
+    ]
     silent = set(range(len(raw))) - {passage.output for passage in found}
     alone = [Passage(n, texts[n], strengths[n], frozenset({"scanner"})) for n in sorted(silent) if strengths[n] >= 0.5]
     return sorted((*raised, *alone), key=lambda passage: passage.output)

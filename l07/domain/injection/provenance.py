@@ -2,7 +2,7 @@
 whether the user asked for such a call."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ from l07.domain.injection.disguise import plain
 
 LONGEST = 400  # characters of a value that is looked for as a whole; of longer ones the names within count
 
-_NAME = re.compile(r"[\w.+-]{1,64}@[\w.-]{3,255}|(?:https?://|www\.)[^\s,;()<>]{4,200}|(?=[a-z_.-]{0,30}[0-9])[a-z0-9][\w.-]{5,63}")
+_NAME = re.compile(
+    r"[\w.+-]{1,64}@[\w.-]{3,255}|(?:https?://|www\.)[^\s,;()<>]{4,200}|(?=[a-z_.-]{0,30}[0-9])[a-z0-9][\w.-]{5,63}"
+)
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[t ]\d\d?:\d\d.*)?|\d\d?[:.]\d\d(?: ?[ap]m)?|\d\d?[./]\d\d?[./]\d{2,4}")
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -46,7 +48,7 @@ def _leaves(value: Any) -> Iterator[str]:
         if isinstance(item, str):
             yield item
         elif isinstance(item, Mapping):
-            waiting.extend(reversed(item.values()))
+            waiting.extend(reversed(list(item.values())))
         elif isinstance(item, list | tuple):
             waiting.extend(reversed(item))
         elif isinstance(item, int | float) and not isinstance(item, bool):
@@ -110,8 +112,12 @@ EFFECTS = frozenset(
     "grant revoke upload submit publish post execute run install deploy subscribe register approve assign merge close escalate forward "
     "reply email message put patch rate unsubscribe leave exec shell disable enable".split()
 )  # fmt: skip
-_READS = frozenset("get read list search find show fetch query lookup view check describe calculate think count".split())
-_EMPTY = frozenset("a an the to of in on for and or by with from at my me user users tool api function data id ids info information all".split())
+_READS = frozenset(
+    "get read list search find show fetch query lookup view check describe calculate think count".split()
+)
+_EMPTY = frozenset(
+    "a an the to of in on for and or by with from at my me user users tool api function data id ids info information all".split()
+)
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -141,7 +147,7 @@ def has_effect(name: str) -> bool:
     return not words or words[0] not in _STEM_READS
 
 
-def asked_for(name: str, asked: Collection[str]) -> float:
+def asked_for(name: str, asked: frozenset[str]) -> float:
     """How far the user's words ask for such a tool, 0-1: its deed counts half, what the deed is done to the other."""
     words = {_stem(word) for word in name_words(name)} - _EMPTY
     deeds = words & _STEM_EFFECTS
