@@ -25,6 +25,12 @@ class CurateRules:
     max_secrets: int = 5
     contrast_ratio: float = 2.0
     max_examples: int = 500_000
+    completeness: bool = True  # the switches of the stages; a stage that is off changes nothing
+    exact_duplicates: bool = True
+    near_duplicates: bool = True
+    outliers: bool = True
+    injection: bool = True
+    injection_threshold: float = 0.45  # score of a hijacked run, 0-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,8 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-COMPLETENESS = frozenset({"no_assistant_turn", "no_goal", "malformed_call", "answer_without_call", "unknown_tool"})
+UNHOLDABLE = frozenset({"no_assistant_turn", "malformed_call"})  # no table can hold it, or nobody can learn from it
+COMPLETENESS = UNHOLDABLE | {"no_goal", "answer_without_call", "unknown_tool"}
 
 
 def completeness(example: "TrainingExample") -> tuple[str, ...]:
@@ -87,7 +94,9 @@ def _named(tool: Mapping[str, Any]) -> object:
     return function.get("name") if isinstance(function, Mapping) else tool.get("name")
 
 
-def judge(example: "TrainingExample", gate: str, gate_reasons: tuple[str, ...]) -> Verdict:
-    """The gates' decision with its reasons, and every reason of completeness beside them."""
-    reasons = (*gate_reasons, *completeness(example))
+def judge(example: "TrainingExample", gate: str, gate_reasons: tuple[str, ...], *, complete: bool = True) -> Verdict:
+    """The gates' decision with its reasons, and every reason of completeness beside them; without `complete` only those
+    for which there is no room in a table."""
+    broken = completeness(example)
+    reasons = (*gate_reasons, *(reason for reason in broken if complete or reason in UNHOLDABLE))
     return Verdict("ACCEPT" if gate == "ACCEPT" and not reasons else "REJECT", reasons)

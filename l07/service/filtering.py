@@ -34,10 +34,14 @@ class FilterConfig:
     max_outlier_probability: float = 0.15  # a rank within (source, domain)
     outlier_z: float = 3.5  # REVIEW only where the robust z is above this too
     max_secrets: int = 5  # more different secrets than this: quarantine
+    injection_threshold: float = 0.45  # score of a hijacked run, 0-1, from which it is quarantined
+    completeness: bool = True  # switches of the stages
+    outliers: bool = True
+    injection: bool = True
     seed: int = 7
 
     def __post_init__(self) -> None:
-        shares = (self.confidence_threshold, self.max_outlier_probability)
+        shares = (self.confidence_threshold, self.max_outlier_probability, self.injection_threshold)
         fits = 0 <= self.quality_threshold <= 100 and all(0 <= share <= 1 for share in shares)
         if not fits or self.outlier_z <= 0 or self.max_secrets < 0:
             raise ValueError(f"out of range: {self}")
@@ -51,6 +55,10 @@ class FilterConfig:
             max_outlier_probability=rule.max_outlier_probability,
             outlier_z=rule.outlier_z,
             max_secrets=rule.max_secrets,
+            injection_threshold=rule.injection.threshold,
+            completeness=rule.completeness.enabled,
+            outliers=rule.outliers.enabled,
+            injection=rule.injection.enabled,
             seed=settings.seed,
         )
 
@@ -84,6 +92,7 @@ class ExampleQualityFilter:
         return {**counts, "reasons": dict(sorted(self._reasons.items()))}
 
     def _gates(self, example: TrainingExample) -> Verdict:
+        from l07.domain.injection import inspect, weighed
         from l07.domain.scrub import scrub
 
         config = self.config
@@ -91,7 +100,9 @@ class ExampleQualityFilter:
             "", example.quality_score, example.confidence,
             quality_threshold=config.quality_threshold, confidence_threshold=config.confidence_threshold,
         )  # fmt: skip
-        verdict = judge(example, "REJECT" if reasons else "ACCEPT", reasons)
+        verdict = judge(example, "REJECT" if reasons else "ACCEPT", reasons, complete=config.completeness)
+        if config.injection:
+            verdict = weighed(verdict, inspect(example.goal, example.messages), threshold=config.injection_threshold)
         found = scrub(example.goal, example.messages, example.tools)
         if found.hits > config.max_secrets:
             return Verdict("QUARANTINE", (*verdict.reasons, *(f"secret_{kind}" for kind in found.kinds)))
@@ -99,6 +110,8 @@ class ExampleQualityFilter:
 
     def _outliers(self, examples: Sequence[TrainingExample], numbers: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """The reasons of each, by its number in the call; runs of one key are told apart by it."""
+        if not self.config.outliers:
+            return {}
         from l07.domain.outliers import Run, strangeness
 
         runs = [

@@ -7,6 +7,33 @@ from pydantic import Field
 from l07.settings.base import Fraction, Group
 
 
+class Completeness(Group):
+    enabled: bool = Field(
+        True,
+        description="runs that nothing can be learned from are rejected; off: only what no table can hold is (no assistant turn, a malformed call)",
+    )
+
+
+class Duplicates(Group):
+    exact: bool = Field(True, description="of equal conversations the better-scored stays")
+    near: bool = Field(
+        True, description="within a task, of near duplicates too; groups and splits are made in any case"
+    )
+
+
+class Outliers(Group):
+    enabled: bool = Field(True, description="runs built unlike the others of their source go to review")
+
+
+class Injection(Group):
+    enabled: bool = Field(
+        True, description="runs that did what a tool's output told them to are quarantined; that one was read is noted"
+    )
+    threshold: Fraction = Field(
+        0.45, description="score of a hijacked run, 0-1, from which it is quarantined; see docs/filter.md"
+    )
+
+
 class Filter(Group):
     quality_threshold: float = Field(70.0, ge=0, le=100, description="gate: smallest quality score, 0-100")
     confidence_threshold: Fraction = Field(0.6, description="gate: smallest confidence, 0-1")
@@ -18,6 +45,10 @@ class Filter(Group):
         0.95, description="within a task a row this similar to a better one is dropped"
     )
     cluster_similarity: Fraction = Field(0.7, description="rows this similar share a group, so that they share a split")
+    completeness: Completeness = Field(default_factory=Completeness)
+    duplicates: Duplicates = Field(default_factory=Duplicates)
+    outliers: Outliers = Field(default_factory=Outliers)
+    injection: Injection = Field(default_factory=Injection)
     max_secrets: int = Field(5, ge=0, description="more hits of the scrub than this: quarantine")
 
 

@@ -9,6 +9,20 @@ the text; a table of wordings in linear-time patterns does, and a scanner of the
 
 from l07.domain.injection.campaign import campaigns
 from l07.domain.injection.directives import Passage
-from l07.domain.injection.inspection import NOTED, THRESHOLD, Evidence, Inspection, Scanner, inspect
+from l07.domain.injection.inspection import NOTED, NOTHING, THRESHOLD, Evidence, Inspection, Scanner, inspect
+from l07.domain.injection.weighing import NOTES, scores_of, weighed
 
-__all__ = ["NOTED", "THRESHOLD", "Evidence", "Inspection", "Passage", "Scanner", "campaigns", "inspect"]
+__all__ = [
+    "NOTED",
+    "NOTES",
+    "NOTHING",
+    "THRESHOLD",
+    "Evidence",
+    "Inspection",
+    "Passage",
+    "Scanner",
+    "campaigns",
+    "inspect",
+    "scores_of",
+    "weighed",
+]

@@ -180,6 +180,12 @@ def rules_of(settings: Settings, track: Track) -> CurateRules:
         max_secrets=rule.max_secrets,
         contrast_ratio=settings.contrast.max_ratio,
         max_examples=track.max_examples,
+        completeness=rule.completeness.enabled,
+        exact_duplicates=rule.duplicates.exact,
+        near_duplicates=rule.duplicates.near,
+        outliers=rule.outliers.enabled,
+        injection=rule.injection.enabled,
+        injection_threshold=rule.injection.threshold,
     )
 
 

@@ -107,7 +107,8 @@ def build(
     work.take(intake)
     work.find_twins()
     work.drop_duplicates()
-    work.review_outliers()
+    if rules.outliers:
+        work.review_outliers()
     groups = work.place(parent.groups if parent else ())
     work.drop_golden(golden)
     work.cap()
@@ -195,7 +196,11 @@ class _Work:
         for decision in ("ACCEPT", "REJECT"):
             rows = [member for member in self._kept() if member.decision == decision]
             leave = drop_duplicates(
-                rows, self._pairs, similarity=self.rules.near_duplicate_similarity, seed=self.rules.seed
+                rows,
+                self._pairs if self.rules.near_duplicates else {},
+                similarity=self.rules.near_duplicate_similarity,
+                seed=self.rules.seed,
+                exact=self.rules.exact_duplicates,
             )
             for key, member in leave.items():
                 self._leave(key, member)

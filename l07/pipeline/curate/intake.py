@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ import msgspec
 from l07.domain.dataset import Member
 from l07.domain.deeds import deeds_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
-from l07.domain.quality import COMPLETENESS, CurateRules, Verdict, judge
+from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scores_of, weighed
+from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
 from l07.domain.scrub import scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
@@ -25,6 +27,7 @@ class Fresh:
     member: Member
     example: TrainingExample | None
     provenance: Provenance | None
+    inspection: Inspection = NOTHING  # what it read in tool outputs, for a look at all runs of its batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ def take_in(
     revisions: dict[str, Revision] = {}
     for batch in batches:
         ident = batch.seal.batch_id
+        before = len(fresh)
         for row in sorted(batch.rows, key=_row_order):
             if row.revision:
                 revisions[row.key] = Revision(row, ident, _subject_of(row, hashed))
@@ -86,7 +90,13 @@ def take_in(
                 counts["already_in_dataset"] += 1
             else:
                 fresh[row.key] = _fresh(row, ident, rules, counts, hashed)
-    return Intake(dict(sorted(fresh.items())), dict(sorted(revisions.items())), dict(sorted(counts.items())))
+        fresh |= _in_campaigns(dict(islice(fresh.items(), before, None)), rules)
+    counts["quarantined"] = sum(one.member.decision == "QUARANTINE" for one in fresh.values())
+    return Intake(
+        dict(sorted(fresh.items())),
+        dict(sorted(revisions.items())),
+        {name: number for name, number in sorted(counts.items()) if number},
+    )
 
 
 def _row_order(row: SealedRow) -> tuple[str, bool, float, float, bytes]:
@@ -108,23 +118,34 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     if isinstance(example, NoExample):
         reasons = tuple(dict.fromkeys((*row.reasons, example.reason)))
         return Fresh(_nothing(row, batch_id, reasons, subject), None, None)
+    found = inspect(example.goal, example.messages) if rules.injection else NOTHING
+    verdict = judge(example, row.decision, row.reasons, complete=rules.completeness)
+    verdict = weighed(verdict, found, threshold=rules.injection_threshold)
     clean = scrub(example.goal, example.messages, example.tools)
-    verdict = judge(example, row.decision, row.reasons)
     if clean.hits > rules.max_secrets:
-        counts["quarantined"] += 1
         verdict = Verdict("QUARANTINE", (*verdict.reasons, *(f"secret_{kind}" for kind in clean.kinds)))
     elif clean.hits:
         counts["scrubbed"] += 1
         counts.update({f"scrubbed_{kind}": number for kind, number in clean.kinds.items()})
         goal, messages, tools = clean.values
         example = replace(example, goal=goal, messages=messages, tools=tools)
-    member = _member(example, verdict, batch_id, subject)
-    keep = (
-        verdict.decision != "QUARANTINE"
-        and "no_assistant_turn" not in verdict.reasons
-        and "malformed_call" not in verdict.reasons
-    )
-    return Fresh(member, example if keep else None, example.provenance)
+    member = _member(example, verdict, batch_id, subject, scores_of(found))
+    keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
+    return Fresh(member, example if keep else None, example.provenance, found)
+
+
+def _in_campaigns(fresh: Mapping[str, Fresh], rules: CurateRules) -> dict[str, Fresh]:
+    """The runs of a batch that read what runs of other tasks read too, judged with that in mind."""
+    grams = campaigns((one.member.task, one.inspection.passages) for one in fresh.values())
+    return {key: _again(one, grams, rules) for key, one in fresh.items() if one.inspection.in_campaign(grams)}
+
+
+def _again(one: Fresh, grams: frozenset[int], rules: CurateRules) -> Fresh:
+    verdict = Verdict(one.member.decision, one.member.reasons)
+    verdict = weighed(verdict, one.inspection, threshold=rules.injection_threshold, grams=grams)
+    scores = {**one.member.scores, **scores_of(one.inspection.among(grams))}
+    member = replace(one.member, decision=verdict.decision, reasons=verdict.reasons, scores=scores)
+    return replace(one, member=member, example=None if verdict.decision == "QUARANTINE" else one.example)
 
 
 def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...], subject: str) -> Member:
@@ -135,7 +156,9 @@ def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...], subject: s
     )  # fmt: skip
 
 
-def _member(example: TrainingExample, verdict: Verdict, batch_id: str, subject: str) -> Member:
+def _member(
+    example: TrainingExample, verdict: Verdict, batch_id: str, subject: str, scores: Mapping[str, float]
+) -> Member:
     body = (example.goal, example.messages, example.tools, example.outcome, example.task_id, example.agent_id)
     return Member(
         key=example.key,
@@ -155,6 +178,7 @@ def _member(example: TrainingExample, verdict: Verdict, batch_id: str, subject: 
         features=tuple(example.features[name] for name in FEATURES),
         model_version=example.model_version or "",
         subject=subject,
+        scores=scores,
     )
 
 
@@ -172,10 +196,11 @@ def revised(member: Member, revision: Revision) -> Member:
     """The member with its later score. What was wrong with the messages stays wrong; the gates' old reasons go."""
     row = revision.row
     lasting = tuple(reason for reason in member.reasons if reason in COMPLETENESS)
+    notes = tuple(reason for reason in member.reasons if reason in NOTES)
     subject = member.subject or revision.subject
     scored = replace(member, quality_score=row.score, confidence=row.confidence, subject=subject)
     if row.decision == "REJECT" or lasting:
-        return replace(scored, decision="REJECT", reasons=(*row.reasons, *lasting))
+        return replace(scored, decision="REJECT", reasons=(*row.reasons, *lasting, *notes))
     if member.decision == "REVIEW":
         return scored
-    return replace(scored, decision="ACCEPT", reasons=() if member.decision == "REJECT" else member.reasons)
+    return replace(scored, decision="ACCEPT", reasons=notes if member.decision == "REJECT" else member.reasons)

@@ -62,10 +62,15 @@ class Twins:
 
 
 def drop_duplicates(
-    members: Iterable[Member], pairs: Mapping[tuple[str, str], float], *, similarity: float, seed: int
+    members: Iterable[Member],
+    pairs: Mapping[tuple[str, str], float],
+    *,
+    similarity: float,
+    seed: int,
+    exact: bool = True,
 ) -> dict[str, Member]:
-    """Of these rows the ones that leave, with their reason: equal conversations, and near duplicates within a task.
-    The better-scored stays, ties by keyed hash."""
+    """Of these rows the ones that leave, with their reason: equal conversations if `exact`, and near duplicates within a
+    task. The better-scored stays, ties by keyed hash."""
     near: dict[str, set[str]] = defaultdict(set)
     for (one, other), value in pairs.items():
         if value >= similarity:
@@ -80,7 +85,7 @@ def drop_duplicates(
             leave[member.key] = replace(member, table="", reasons=(*member.reasons, reason))
         else:
             kept[member.key] = member
-            seen.add(member.exact)
+            seen.update((member.exact,) if exact else ())
     return leave
 
 

@@ -1,0 +1,26 @@
+"""What an inspection does to a run's verdict."""
+
+from collections.abc import Mapping
+
+from l07.domain.injection.inspection import NOTED, THRESHOLD, Inspection
+from l07.domain.quality import Verdict
+
+SAW, CAMPAIGN = "saw_injection", "injection_campaign"  # notes: they decide nothing
+NOTES = frozenset({SAW, CAMPAIGN})
+
+
+def weighed(
+    verdict: Verdict, found: Inspection, *, threshold: float = THRESHOLD, grams: frozenset[int] = frozenset()
+) -> Verdict:
+    """QUARANTINE with its reasons where the run was hijacked; else the verdict, with a note of what the run read. `grams`
+    are those of the batch's campaigns, if they are known."""
+    now = found.among(grams)
+    notes = ((SAW,) if now.scan >= NOTED else ()) + ((CAMPAIGN,) if found.in_campaign(grams) else ())
+    hijacked = now.reasons(threshold=threshold)
+    reasons = tuple(dict.fromkeys((*verdict.reasons, *notes, *hijacked)))
+    return Verdict("QUARANTINE" if hijacked else verdict.decision, reasons)
+
+
+def scores_of(found: Inspection) -> Mapping[str, float]:
+    """What is kept with the row: nothing for a run that read no directive at all."""
+    return {"injection": found.score, "injection_scan": found.scan} if found.passages else {}
