@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l07.domain.curriculum import CurriculumStage
     from l07.domain.example import TrainingExample
     from l07.domain.job import JobConfig, LoRAConfig, TrainingJob
     from l07.domain.preference import RewardSignal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from l07.settings import Settings, load_settings
 
 __all__ = [
+    "CurriculumStage",
     "DataFolder",
     "Dataset",
     "DatasetCurator",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CurriculumStage": "l07.domain.curriculum",
     "DataFolder": "l07.service.folder",
     "Dataset": "l07.service.curating",
     "DatasetCurator": "l07.service.curating",

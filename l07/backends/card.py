@@ -1,11 +1,14 @@
 """The card of a dataset version: README.md with the YAML head that `datasets.load_dataset(dir)` looks for."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from l07.domain.dataset import SPLITS
 
 _HEAD = """---
+license: {licence}
+pretty_name: {name}
 configs:
 - config_name: default
   default: true
@@ -15,45 +18,180 @@ configs:
 """
 _BESIDE = """- config_name: {table}
   data_files:
-  - split: {table}
-    path: data/{table}-*.parquet
+  - split: {split}
+    path: {path}
 """
+_LOAD = """```python
+from datasets import load_dataset
+
+rows = load_dataset("path/to/this/folder")                     # train, validation, test
+rejected = load_dataset("path/to/this/folder", "contrast")     # never to imitate; only where there are some
+order = load_dataset("path/to/this/folder", "curriculum")      # key, stage, rank, rank_shuffled of the train rows
+```"""
+_TITLES = {
+    "score.svg": "Quality scores of the rows in the splits and of the rejected ones beside them",
+    "difficulty.svg": "Difficulty of the runs",
+    "length.svg": "Length of the runs",
+    "domains.svg": "Rows by domain and split",
+    "left.svg": "Why rows are in no split",
+    "own.svg": "Share of rows that our own models did, version by version",
+}
+_LIMITS = """- Scores are the evaluator's. That a run scored well does not prove that it was right.
+- Difficulty is measured from the run's structure, and in the curriculum from how often runs of its task fail; nobody judged it.
+- A row without `tools` is of a run that named none.
+- Secrets are replaced by stable placeholders. What no rule knows, names of people among it, stays.
+- Rows of one group never stand in two splits. Two tasks that are alike in meaning alone may."""
+MOST_REASONS = 25
 
 
-def card(manifest: Mapping[str, Any]) -> str:
-    """Everything that it says stands in the manifest. A table without rows is not offered: `datasets` fails on it."""
-    splits = "\n".join(f"  - split: {split}\n    path: data/{split}-*.parquet" for split in SPLITS)
-    lines = [
-        f"# {manifest['dataset']} {manifest['version']}",
-        "",
-        f"Agent runs that are good enough to learn from. Digest `{manifest['digest']}`.",
-        f"Against {manifest['parent'] or 'nothing'}: {manifest['added']} rows added, {manifest['removed']} removed,"
-        f" {manifest['altered']} changed.",
-        "",
-        "| table | rows | groups |",
-        "|---|---|---|",
-        *(f"| {split} | {manifest['splits'][split]} | {manifest['groups'][split]} |" for split in SPLITS),
-        f"| contrast (rejected; never to imitate) | {manifest['contrast']} | |",
-        f"| review (waits for a person) | {manifest['review']} | |",
-        "",
-        f"Scores in the splits (0-100): mean {manifest['score_mean']}, deviation {manifest['score_deviation']}.",
-        "",
-        *_counts("domain", manifest["domains"]),
-        *_counts("difficulty", manifest["difficulties"]),
-        *_counts("why a row is in no split", manifest["reasons"]),
-        "Rows of one group (a task, its near duplicates, and tasks whose runs made exactly the same calls) are in one",
-        "split, for ever. `messages` and `tools` have the shape of OpenAI chat; arguments are objects under `datasets`, JSON text elsewhere.",
-        "Where each row came from: `provenance.parquet`;",
-        "why each run is where it is: `members.parquet`; which numbers decided: `manifest.json`.",
-        "",
+def card(manifest: Mapping[str, Any], plots: Mapping[str, str] | None = None) -> str:
+    """Everything that it says stands in the manifest; `plots`: the names of files in `plots/` that it shows. A table
+    without rows is not offered: `datasets` fails on it."""
+    shown = [name for name in _TITLES if name in (plots or {})]
+    parts = [
+        _what(manifest),
+        f"## How to load it\n\n{_LOAD}\n\n`messages` and `tools` have the shape of OpenAI chat; arguments are objects under"
+        " `datasets`, JSON text elsewhere. Other shapes: `l07 datasets export`. `croissant.json` describes files and columns.",
+        _tables(manifest),
+        _numbers(manifest, shown),
+        _left(manifest, shown),
+        _clusters(manifest),
+        _curriculum(manifest),
+        _own(manifest, shown),
+        _warnings(manifest),
+        f"## Known limits\n\n{_LIMITS}",
+        f"## Licence\n\n{manifest['config'].get('license') or 'Not stated: the setting `license` names it.'}",
     ]
-    beside = "".join(_BESIDE.format(table=table) for table in ("contrast", "review") if manifest[table])
-    return _HEAD.format(splits=splits, beside=beside) + "\n".join(lines)
+    return _head(manifest) + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _counts(name: str, counts: Mapping[str, int]) -> list[str]:
-    return (
-        [f"| {name} | rows |", "|---|---|", *(f"| {value} | {count} |" for value, count in counts.items()), ""]
-        if counts
-        else []
+def _head(manifest: Mapping[str, Any]) -> str:
+    splits = "\n".join(f"  - split: {split}\n    path: data/{split}-*.parquet" for split in SPLITS)
+    beside = "".join(
+        _BESIDE.format(table=table, split=table, path=f"data/{table}-*.parquet")
+        for table in ("contrast", "review")
+        if manifest[table]
     )
+    if manifest.get("curriculum", {}).get("stages"):
+        beside += _BESIDE.format(table="curriculum", split="train", path="curriculum.parquet")
+    name = json.dumps(f"{manifest['dataset']} {manifest['version']}")
+    licence = json.dumps(manifest["config"].get("license") or "unknown")
+    return _HEAD.format(licence=licence, name=name, splits=splits, beside=beside)
+
+
+def _what(manifest: Mapping[str, Any]) -> str:
+    return (
+        f"# {manifest['dataset']} {manifest['version']}\n\n"
+        f"Agent runs that are good enough to learn from. Digest `{manifest['digest']}`.\n"
+        f"Against {manifest['parent'] or 'nothing'}: {manifest['added']} rows added, {manifest['removed']} removed,"
+        f" {manifest['altered']} changed."
+    )
+
+
+def _tables(manifest: Mapping[str, Any]) -> str:
+    rows = [
+        *((split, manifest["splits"][split], manifest["groups"][split]) for split in SPLITS),
+        ("contrast (rejected; never to imitate)", manifest["contrast"], ""),
+        ("review (waits for a person)", manifest["review"], ""),
+    ]
+    return (
+        f"## What is in it\n\n{_table(('table', 'rows', 'groups'), rows)}\n\nRows of one group (a task, its near duplicates,"
+        " and tasks whose runs made exactly the same calls) are in one\nsplit, for ever. Where each row came from:"
+        " `provenance.parquet`; why each run is where it is: `members.parquet`;\nwhich numbers decided: `manifest.json`."
+    )
+
+
+def _numbers(manifest: Mapping[str, Any], shown: list[str]) -> str:
+    pictures = [
+        _picture(name) for name in ("score.svg", "difficulty.svg", "length.svg", "domains.svg") if name in shown
+    ]
+    parts = [
+        f"Scores in the splits (0-100): mean {manifest['score_mean']}, deviation {manifest['score_deviation']}.",
+        *pictures,
+        _counts("domain", manifest["domains"]),
+        _counts("difficulty", manifest["difficulties"]),
+    ]
+    return "## Numbers\n\n" + "\n\n".join(part for part in parts if part)
+
+
+def _left(manifest: Mapping[str, Any], shown: list[str]) -> str:
+    """By stage and source where that is known, else by reason alone."""
+    left = manifest.get("left")
+    if left is None:
+        return _counts("why a row is in no split", manifest["reasons"])
+    if not left:
+        return ""
+    rows = [(row["stage"], row["reason"], row["source"], row["rows"]) for row in left[:MOST_REASONS]]
+    more = f"\n\nand {len(left) - MOST_REASONS} more: `left` in `manifest.json`" if len(left) > MOST_REASONS else ""
+    pictures = _picture("left.svg") + "\n\n" if "left.svg" in shown else ""
+    table = _table(("stage", "reason", "source", "rows"), rows)
+    return f"## Why rows are in no split\n\nA row may have several reasons.\n\n{pictures}{table}{more}"
+
+
+def _clusters(manifest: Mapping[str, Any]) -> str:
+    clusters = manifest.get("clusters")
+    if not clusters:
+        return ""
+    rows = list(_flat(clusters, ""))
+    return f"## Clusters of near duplicates\n\n{_table(('what', 'value'), rows)}"
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for inner, each in value.items():
+            yield from _flat(each, f"{name}.{inner}" if name else str(inner))
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _curriculum(manifest: Mapping[str, Any]) -> str:
+    made = manifest.get("curriculum") or {}
+    if not made.get("stages"):
+        return ""
+    columns = ("name", "rows", "first", "last", "difficulty_from", "difficulty_to")
+    rows = [[stage[name] for name in columns] for stage in made["stages"]]
+    return (
+        f"## Curriculum\n\nTrain rows from easy to hard, paced by {made['pacing']}; `rank_shuffled` is the control arm."
+        f"\n\n{_table(('stage', *columns[1:]), rows)}"
+    )
+
+
+def _own(manifest: Mapping[str, Any], shown: list[str]) -> str:
+    own = manifest.get("own")
+    if not own:
+        return ""
+    whole = f"{own['rows']} rows of the splits ({_percent(own['share'])}) were done by released models of ours,"
+    new = f" {own['new_rows']} of those that this version brought ({_percent(own['new_share'])})."
+    table = f"\n\n{_counts('model', own['models'])}" if own["models"] else ""
+    picture = f"\n\n{_picture('own.svg')}" if "own.svg" in shown else ""
+    return f"## Our own models\n\n{whole}{new}{table}{picture}"
+
+
+def _warnings(manifest: Mapping[str, Any]) -> str:
+    said = [" ".join(str(value) for value in warning.values()) for warning in manifest.get("warnings", ())]
+    return "## Warnings\n\n" + "\n".join(f"- {_cell(text)}" for text in said) if said else ""
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.1f} %"
+
+
+def _picture(name: str) -> str:
+    return f"![{_TITLES[name]}](plots/{name})"
+
+
+def _counts(name: str, counts: Mapping[str, int]) -> str:
+    return _table((name, "rows"), list(counts.items())) if counts else ""
+
+
+def _table(columns: Any, rows: Any) -> str:
+    lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in (columns, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
+
+
+def _cell(value: object) -> str:
+    """What stands in events must not end a row, or begin markup."""
+    text = "".join(char if char.isprintable() else " " for char in str(value))
+    for char in "\\|<>[]`":
+        text = text.replace(char, f"\\{char}")
+    return text

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from l07.backends.parquet import verify
-from l07.backends.parquet_rows import iter_rows
+from l07.backends.parquet_rows import iter_in_order, iter_rows
 from l07.backends.preferring import Preferences
 from l07.domain.dataset import SPLITS
 from l07.domain.formats import SHAPES, Shape, Shaped, Unfit
@@ -26,6 +26,7 @@ from l07.errors import BadExport, NothingToExport, OutputTaken, disk_errors
 
 MARK = "export.json"
 PREFERENCE = ("dpo", "kto")
+RANKS = {"curriculum": "rank", "shuffled": "rank_shuffled"}
 NAMED = 1000  # rows left out that are named; all are counted
 
 
@@ -37,6 +38,7 @@ class ExportRequest:
     shape: str
     output: Path
     splits: Sequence[str] = SPLITS
+    order: str = "stored"  # or curriculum, shuffled: of the train rows
     force: bool = False  # replace a file, or a folder that is an export
     preference: PreferenceRules = field(default_factory=PreferenceRules)  # of dpo and kto
 
@@ -50,11 +52,13 @@ def export(request: ExportRequest) -> dict[str, Any]:
 
     Raises:
         OutputTaken: E7920, something stands there, and `force` is not said or must not replace it.
-        BadExport: E7921, one file for several splits.
+        BadExport: E7921, one file for several splits, or an order that the format or the version has not.
         NothingToExport: E7922, no row of these splits fits the format.
         DatasetChanged (E7102), DatasetUnreadable (E7103), StoreFull (E7400), FolderNotWritable (E7402)."""
     _check(request)
     manifest = verify(request.folder)
+    if request.order != "stored" and not manifest.get("curriculum"):
+        raise BadExport(f"{request.folder} was made by a release that wrote no curriculum", folder=str(request.folder))
     scratch = request.output.with_name(f".{request.output.name}.{os.getpid()}")
     try:
         with disk_errors(request.output):
@@ -71,6 +75,8 @@ def _check(request: ExportRequest) -> None:
     if request.one_file and len(request.splits) != 1:
         text = f"{output} is one file, and {', '.join(request.splits)} are several splits: name one with --split, or a folder"
         raise BadExport(text, output=str(output))
+    if request.order != "stored" and request.shape in PREFERENCE:
+        raise BadExport(f"{request.shape} has no order {request.order}: pairs and labels are of several runs")
     if not (output.exists() or output.is_symlink()):
         return
     if not request.force:
@@ -108,11 +114,15 @@ class _Rows:
         self._folder = request.folder
         self.shape = SHAPES[request.shape]
 
+        self._order = request.order
+
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
+        if split == "train" and self._order != "stored":
+            return iter_in_order(self._folder, RANKS[self._order])
         return iter_rows(self._folder, split)
 
     def said(self) -> dict[str, Any]:
-        return {}
+        return {"order": self._order}
 
 
 class _Preferred:

@@ -18,7 +18,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from l07.backends.card import card
+from l07.backends.croissant import FILE as CROISSANT
+from l07.backends.croissant import croissant
+from l07.backends.parquet_beside import write_beside
 from l07.domain.dataset import SCHEMA, TABLES, Group, Member, statistics, version_digest
 from l07.domain.deeds import DEEDS
 from l07.domain.example import TrainingExample
@@ -145,12 +147,15 @@ def write_version(
     for table in TABLES:
         rows = [member for member in draft.members.values() if member.table == table]
         _write(_table(rows, bodies, at).cast(_STORED), output / data_file(table))
-    _write(_members(draft.members.values()), output / "members.parquet")
+    members = _members(draft.members.values())
+    _write(members, output / "members.parquet")
     _write(_lineage(draft.lineage, parent), output / "provenance.parquet")
     _write_json([asdict(group) for group in draft.groups], output / "groups.json")
     manifest = _manifest(draft, parent=parent, track=track, rules=rules, batches=batches, golden=golden)
-    (output / "README.md").write_text(card(manifest), "utf-8")
+    manifest |= write_beside(output, members, manifest, rules=rules, parent=read_manifest(parent) if parent else None)
     manifest["files"] = {name: _file(output / name) for name in _names(output)}
+    _write_json(croissant(manifest), output / CROISSANT)
+    manifest["files"][CROISSANT] = _file(output / CROISSANT)
     _write_json(manifest, output / MANIFEST)
     return manifest
 

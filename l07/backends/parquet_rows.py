@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from l07.backends.parquet import as_said, read_members, verify
+from l07.backends.parquet_beside import CURRICULUM
 from l07.domain.difference import Side
 from l07.errors import DatasetUnreadable
 
@@ -17,12 +19,29 @@ CHUNK = 1000  # rows in memory at once
 
 def iter_rows(folder: Path, table: str) -> Iterator[dict[str, Any]]:
     """As read_rows, one after the other, without the whole table in memory. Raises DatasetUnreadable (E7103)."""
-    for path in sorted((folder / "data").glob(f"{table}-*.parquet")):
+    for path in _files(folder, table):
         for batch in _batches(path):
-            for row in batch.to_pylist():
-                row["messages"] = [as_said(message) for message in row["messages"]]
-                row["tools"] = json.loads(row["tools"])
-                yield row
+            yield from map(_row, batch.to_pylist())
+
+
+def iter_in_order(folder: Path, rank: str) -> Iterator[dict[str, Any]]:
+    """The train rows by `rank` or `rank_shuffled` of the curriculum; the packed table is in memory, not its rows as
+    objects."""
+    order = pq.read_table(folder / CURRICULUM, columns=["key", rank]).sort_by(rank)
+    rows = pa.concat_tables([pq.read_table(path) for path in _files(folder, "train")])
+    places = pc.index_in(order["key"], rows["key"].combine_chunks()).to_numpy()
+    for start in range(0, len(places), CHUNK):
+        yield from map(_row, rows.take(places[start : start + CHUNK]).to_pylist())
+
+
+def _files(folder: Path, table: str) -> list[Path]:
+    return sorted((folder / "data").glob(f"{table}-*.parquet"))
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    row["messages"] = [as_said(message) for message in row["messages"]]
+    row["tools"] = json.loads(row["tools"])
+    return row
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

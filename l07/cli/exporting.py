@@ -27,7 +27,8 @@ def export(args: argparse.Namespace, console: Console) -> int:
     name = f"{manifest['dataset']}-{manifest['version']}-{args.shape}"
     output = Path(args.out) if args.out else settings.data_dir / "exports" / name
     rules = preference_rules(settings)
-    said = write(ExportRequest(folder, args.shape, output, tuple(args.split), force=args.force, preference=rules))
+    request = ExportRequest(folder, args.shape, output, tuple(args.split), args.order, args.force, rules)
+    said = write(request)
     if console.as_json:
         console.data(said)
     else:

@@ -187,6 +187,10 @@ def _datasets(group: Any) -> None:
     )
     splits = ["train", "validation", "test"]
     export.add_argument("--split", nargs="+", choices=splits, default=splits, help="only these (default: all three)")
+    orders = ["stored", "curriculum", "shuffled"]
+    export.add_argument(
+        "--order", choices=orders, default="stored", help="of the train rows: as stored (default), easy first, control"
+    )
     out = "a folder, or with one split a file NAME.jsonl (default: a folder below DATA_DIR/exports)"
     export.add_argument("--out", metavar="PATH", help=out)
     export.add_argument("--force", action="store_true", help="replace an export, or a file, that is there")

@@ -8,7 +8,7 @@ from typing import Any
 from l07.cli import views
 from l07.cli.access import loaded
 from l07.cli.console import Console
-from l07.cli.curves import readable
+from l07.cli.curves import curve, readable
 from l07.cli.lineage import Lineage
 from l07.cli.views import View
 from l07.errors import NothingByThatName
@@ -78,6 +78,8 @@ def _show(what: str, args: argparse.Namespace, console: Console) -> int:
     if view is None:
         here = ", ".join(list(known[what])[-3:]) or "none yet"
         raise NothingByThatName(f"there is no {what[:-1]} {args.id}; the newest are: {here}", id=args.id)
+    if what == "datasets":
+        view = view | _of_dataset(settings, known[what], view)
     lineage = Lineage(settings, known, rows=args.rows).of(what, view)
     if console.as_json:
         console.data({what[:-1]: view, "lineage": lineage})
@@ -86,10 +88,22 @@ def _show(what: str, args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _of_dataset(settings: Settings, known: Mapping[str, View], view: View) -> View:
+    """Where its card lies, and how much of each version of the track up to this one our own models did."""
+    from l07.backends.open import open_store
+
+    card = open_store(settings).path(str(view["uri"])) / "README.md"
+    names = list(known)[: list(known).index(view["id"]) + 1]
+    versions = [known[name] for name in names if known[name]["dataset"] == view["dataset"]]
+    trend = [{"version": one["version"], "share": one["own_share"]} for one in versions if "own_share" in one]
+    return ({"card": str(card)} if card.is_file() else {}) | ({"own_trend": trend} if trend else {})
+
+
 def _print(one: str, view: View, lineage: Mapping[str, Any], console: Console) -> None:
-    console.fields(
-        readable({name: value for name, value in view.items() if name != "entries"}), title=f"{one} {view['id']}"
-    )
+    told = {name: value for name, value in view.items() if name != "entries"}
+    if "own_trend" in told:
+        told["own_trend"] = curve([point["share"] or 0.0 for point in told["own_trend"]])
+    console.fields(readable(told), title=f"{one} {view['id']}")
     columns = ("number", "kind", "at", "hash")
     console.table(columns, [[entry[name] for name in columns] for entry in view["entries"]], title="ledger")
     for name in ("job", "dataset"):

@@ -44,6 +44,7 @@ class DatasetCreatedData(Data, frozen=True, kw_only=True):
     batches: list[str] | None = None
     groups: dict[str, int] | None = None
     tables: dict[str, int] | None = None  # contrast, review -> rows
+    own_share: Share | None = None  # of the rows in the splits: what released models of ours did
 
 
 class TrainingStartedData(Data, frozen=True, kw_only=True):

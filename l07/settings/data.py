@@ -65,6 +65,14 @@ class Contrast(Group):
     )
 
 
+class Curriculum(Group):
+    pacing: Literal["buckets", "competence"] = Field(
+        "buckets",
+        description="order of the train rows; buckets: easy 30 %, medium 50 %, hard 20 %, each in random order; "
+        "competence: what is open grows from the easy end with the square root of the steps done",
+    )
+
+
 class Match(Group):
     domains: tuple[str, ...] = Field((), description="domains of this track; empty: all")
     sources: tuple[str, ...] = Field((), description="event sources of this track; empty: all")
@@ -93,5 +101,6 @@ class Track(Group):
         "released", description="what the candidate must beat; released: the PRODUCTION version, else the base"
     )
     max_examples: int = Field(500_000, ge=1, le=500_000, description="examples a dataset at most")
+    license: str = Field("", description="licence that a dataset's card names; empty: not stated")
     seal: SealRule = Field(default_factory=SealRule)
     train: TrainRule = Field(default_factory=TrainRule)

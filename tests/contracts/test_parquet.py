@@ -225,7 +225,14 @@ def test_datasets_reads_splits_contrast_and_review(tmp_path: Path, monkeypatch: 
     assert loaded["train"][0]["tools"] == []
     contrast = datasets.load_dataset(str(folder), "contrast", cache_dir=str(tmp_path / "cache"))["contrast"]
     assert contrast["key"][:] == ["execution:bad"]
-    assert datasets.get_dataset_config_names(str(folder)) == ["default", "contrast"]  # review has no rows
+    assert datasets.get_dataset_config_names(str(folder)) == [
+        "default",
+        "contrast",
+        "curriculum",
+    ]  # review has no rows
+    order = datasets.load_dataset(str(folder), "curriculum", cache_dir=str(tmp_path / "cache"))["train"]
+    assert set(order["key"]) == set(loaded["train"]["key"])
+    assert order["rank"][:] == list(range(len(order)))
 
 
 def test_the_rules_stand_in_the_manifest(tmp_path: Path) -> None:

@@ -186,6 +186,8 @@ def rules_of(settings: Settings, track: Track) -> CurateRules:
         outliers=rule.outliers.enabled,
         injection=rule.injection.enabled,
         injection_threshold=rule.injection.threshold,
+        pacing=settings.curriculum.pacing,
+        license=track.license,
     )
 
 
@@ -200,6 +202,7 @@ def _body(cause: Sealed, manifest: Mapping[str, Any], uri: str) -> dict[str, Any
             "uri": uri,
             "dropped": manifest["reasons"],
             "tables": tables,
+            "own_share": manifest.get("own", {}).get("share"),
         },
         **{name: manifest[name] for name in ("batches", "altered", "counts", "notes", "golden", "seed")},
     }

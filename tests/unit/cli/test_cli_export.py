@@ -78,6 +78,21 @@ def test_the_same_version_gives_the_same_bytes(l07, version) -> None:
     }
 
 
+def test_the_train_rows_may_come_easy_first_or_as_the_control_arm(l07, version) -> None:
+    import pyarrow.parquet as pq
+
+    ranks = {row["key"]: row for row in pq.read_table(version / "curriculum.parquet").to_pylist()}
+    found = {}
+    for order, rank in (("curriculum", "rank"), ("shuffled", "rank_shuffled")):
+        assert l07("datasets", "export", version, "--for", "trl", "--order", order, "--out", order).status == 0
+        found[order] = [row["key"] for row in lines(Path(order, "train.jsonl"))]
+        assert found[order] == sorted(ranks, key=lambda key: ranks[key][rank])
+        assert json.loads(Path(order, "export.json").read_text("utf-8"))["order"] == order
+    assert found["curriculum"] != found["shuffled"]
+    said = l07("datasets", "export", version, "--for", "dpo", "--order", "curriculum", "--out", "o")
+    assert said.err.startswith(f"{BadExport.code}: dpo has no order")
+
+
 def test_one_split_may_go_into_one_file(l07, version) -> None:
     args = ("datasets", "export", version, "--for", "trl", "--out", "all/train.jsonl")
     assert l07(*args).err.startswith(f"{BadExport.code}: ")

@@ -94,6 +94,21 @@ def test_show_as_text_names_every_ledger_entry(l07, what, name) -> None:
     assert "hash" in said.out
 
 
+def test_a_dataset_shows_its_card_and_what_our_own_models_did_over_its_versions(l07) -> None:
+    for version, share in (("1.0.0", 0.0), ("1.1.0", 0.25), ("1.2.0", 0.5)):
+        data = {"dataset": "default", "version": version, "uri": f"datasets/default/{version}", "own_share": share}
+        record_entries(D, "datasets", ("dataset.created", f"default:{version}", {"data": data}))
+    card = D / "datasets" / "default" / "1.1.0" / "README.md"
+    card.parent.mkdir(parents=True)
+    card.write_text("# default 1.1.0", "utf-8")
+    shown = json.loads(l07("datasets", "show", "default:1.1.0", "--data-dir", "d", "--json").out)["dataset"]
+    assert shown["card"] == str(card)
+    assert shown["own_trend"] == [{"version": "1.0.0", "share": 0.0}, {"version": "1.1.0", "share": 0.25}]
+    said = l07("datasets", "show", "default", "--data-dir", "d").out
+    assert "0.000 -> 0.500" in said
+    assert "card" not in said
+
+
 def test_an_unknown_name_is_a_coded_error_that_says_what_is_there(l07) -> None:
     a_loop(D)
     said = l07("models", "show", "defualt", "--data-dir", "d")

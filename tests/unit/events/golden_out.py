@@ -26,6 +26,7 @@ DATA: dict[str, dict[str, Any]] = {
         "dropped": {"near_duplicate": 2},
         "added": 10,
         "removed": 0,
+        "own_share": 0.1,
     },
     "training.started": {
         "job_id": "job",

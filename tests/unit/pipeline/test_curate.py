@@ -101,6 +101,14 @@ async def test_the_entry_announces_an_event_that_fits(world: World) -> None:
     assert event.time == "2026-01-05T09:00:00.001Z"
 
 
+async def test_the_event_says_how_much_our_own_models_did(world: World) -> None:
+    rows = [*a_task_each(12), *a_task_each(4, prefix="own", model_version="default:1.0.0")]
+    await world.curate(world.seal(a_batch(rows)))
+    event = outbound.from_entry(world.last)
+    assert isinstance(event, outbound.DatasetCreated)
+    assert event.data.own_share == 0.25
+
+
 async def test_a_repeat_has_no_second_effect(world: World) -> None:
     cause = world.seal(a_batch(a_task_each(20)))
     await world.curate(cause)
