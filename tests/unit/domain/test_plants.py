@@ -77,18 +77,19 @@ def test_shuffled_steps_are_the_same_steps_in_another_order() -> None:
     assert planted.example.messages[-1] == run.messages[-1]
 
 
+def answering(run: TrainingExample, text: str) -> TrainingExample:
+    return replace(run, messages=tuple({**m, "content": text} if m["role"] == "tool" else m for m in run.messages))
+
+
 def test_a_swapped_output_comes_from_another_task() -> None:
-    runs = [
-        replace(
-            run, messages=tuple({**m, "content": f"{run.task_id}!"} if m["role"] == "tool" else m for m in run.messages)
-        )
-        for run in GOOD[:5]
-    ]
-    planted = FAULTS["swapped_outputs"](runs[0], Pool.of(runs, ()), random.Random(2))
-    assert planted is not None
-    said = {m["content"] for m in planted.example.messages if m["role"] == "tool"}
-    assert said - {"t0!"}
-    assert said <= {f"t{n}!" for n in range(5)}
+    runs = [answering(run, f"{run.task_id}!") for run in GOOD[:5]]
+    again = answering(replace(GOOD[0], key="execution:again"), "of the same task!")
+    for seed in range(20):
+        planted = FAULTS["swapped_outputs"](runs[0], Pool.of([*runs, again], ()), random.Random(seed))
+        assert planted is not None
+        said = {m["content"] for m in planted.example.messages if m["role"] == "tool"}
+        assert said - {"t0!"}
+        assert said <= {f"t{n}!" for n in range(5)}
 
 
 def test_a_misjoined_run_has_its_own_goal_and_another_s_deeds() -> None:

@@ -65,6 +65,7 @@ def test_a_run_that_is_written_anew_is_the_same_run_in_every_dialect(trace) -> N
     after = example_of(row._replace(trace=rewritten(trace, before)))
     names = ("key", "messages", "tools", "goal", "outcome", "domain", "task_type", "task_id", "agent_id", "features")
     assert {name: getattr(after, name) for name in names} == {name: getattr(before, name) for name in names}
+    assert not json.loads(rewritten(trace, before))["data"].keys() & {"trace", "task_description"}
     assert json.loads(rewritten(trace, before))["data"].get("subject_id") == json.loads(trace)["data"].get("subject_id")
 
 
@@ -155,6 +156,13 @@ def test_the_search_for_twins_finds_every_pair_that_there_is(seed) -> None:
     }
     assert every
     assert {frozenset((one.key, other.key)) for one, other, _ in near(rows, 0.7)} == every
+
+
+def test_a_pair_exactly_at_the_limit_is_found_whatever_is_rare_in_it() -> None:
+    said = words(random.Random(2), 14).split()  # ten shingles, of which the shorter one has seven
+    rows = [Row("long", "train", "a", " ".join(said), ()), Row("short", "test", "b", " ".join(said[:11]), ())]
+    assert [value for _, _, value in near(rows, 0.7)] == [0.7]
+    assert leaks(rows, similarity=0.7)["near_twins_across_splits"] == 1
 
 
 def test_twins_and_repeats_and_torn_tasks_are_found_where_they_are() -> None:
