@@ -172,7 +172,8 @@ def goals(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             _judged(Goal(f"{line['name']} values found", "secrets", 0.99, least=True), line["found"], "secrets")
         )
     leaks = report["leaks"]
-    for name in ("near_twins_across_splits", "exact_repeats", "tasks_in_two_splits"):
+    names = ["near_twins_across_splits", "exact_repeats", "tasks_in_two_splits"]
+    for name in [*names, "golden_twins_in_train"] if leaks.get("golden_rows") else names:
         lines.append({"goal": name.replace("_", " "), "kind": "leaks", "value": leaks[name], "limit": 0,
                       "met": leaks[name] == 0, "sure": leaks[name] == 0})  # fmt: skip
     return lines

@@ -32,9 +32,16 @@ class Row:
     messages: Sequence[Mapping[str, Any]]
 
 
-def leaks(rows: Sequence[Row], *, similarity: float) -> dict[str, Any]:
-    """Counts that must be 0, and up to ten pairs of each."""
-    twins = [(one, other, value) for one, other, value in near(rows, similarity) if one.split != other.split]
+GOLDEN = "golden"  # in the place of a split: the frozen rows that a model will be asked
+
+
+def leaks(rows: Sequence[Row], *, similarity: float, golden: Sequence[Row] = ()) -> dict[str, Any]:
+    """Counts that must be 0, and up to ten pairs of each. `golden` rows have a twin in train, or none."""
+    apart = [
+        (one, other, value) for one, other, value in near([*rows, *golden], similarity) if one.split != other.split
+    ]
+    twins = [pair for pair in apart if GOLDEN not in _splits(pair)]
+    asked = [pair for pair in apart if _splits(pair) == {GOLDEN, "train"}]
     repeats = list(_repeats(rows))
     tasks: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -46,12 +53,18 @@ def leaks(rows: Sequence[Row], *, similarity: float) -> dict[str, Any]:
         "near_twins_across_splits": len(twins),
         "exact_repeats": len(repeats),
         "tasks_in_two_splits": len(torn),
+        "golden_rows": len(golden),
+        "golden_twins_in_train": len(asked),
         "pairs": [
             {"keys": [one.key, other.key], "splits": [one.split, other.split], "similarity": round(value, 4)}
-            for one, other, value in twins[:10]
+            for one, other, value in [*twins[:10], *asked[:10]]
         ],
         "repeated": [list(keys) for keys in repeats[:10]],
     }
+
+
+def _splits(pair: tuple[Row, Row, float]) -> set[str]:
+    return {pair[0].split, pair[1].split}
 
 
 def pairs(plants: Iterable[Plant], rows: Sequence[Row], *, similarity: float) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def histogram(series: Mapping[str, Sequence[float]], *, low: float, high: float)
     if not count:
         return ""
     top, height = max(max(values, default=0.0) for values in series.values()) or 1.0, 130
-    slot = (WIDTH - LEFT) / count
+    slot = (WIDTH - 120) / count
     width = slot / (len(series) + 0.3)
     drawn = []
     for place, (name, values) in enumerate(series.items()):

@@ -79,17 +79,20 @@ class _Work:
         self._refused: list[dict[str, Any]] = []
 
     async def track(self, track: str, rows: Sequence[SealedRow]) -> None:
+        from l07.backends.worker import read_golden
+
         examples = self._examples(rows)
         kept = [row for row in rows if row.key in examples]
         names = _names(examples.values())
         planted = plants(self._pools(kept, examples, names), self._asked.rates, seed=self._asked.seed)
         self._progress({"phase": "plant", "records": len(planted)})
         with_faults, later = with_plants(kept, planted)
-        count = self._settings.tracks.get(track, Track()).seal.count
-        batches = list(sealed(track, with_faults, later, count=count))
+        rule = self._settings.tracks.get(track, Track())
+        batches = list(sealed(track, with_faults, later, count=rule.seal.count))
         newest = await self._build(track, batches)
         folder = self._store.path(newest.body["data"]["uri"]) if newest else None
-        self._looker.look(folder, with_faults, examples, planted, names)
+        golden, _ = read_golden(Path(rule.golden) if rule.golden else None)
+        self._looker.look(folder, with_faults, examples, planted, names, golden)
 
     def _examples(self, rows: Sequence[SealedRow]) -> dict[str, TrainingExample]:
         """The runs of the asked half that can be examples at all."""
@@ -146,7 +149,7 @@ class _Work:
             **figures(found.facts),
             "spills": spills(found.facts, found.plants, found.files),
             "alarms": alarms(found.facts, found.examples, found.stored),
-            "leaks": leaks(found.rows, similarity=similarity),
+            "leaks": leaks(found.rows, similarity=similarity, golden=found.golden),
             "pairs": pairs(found.plants, found.rows, similarity=similarity),
             "scores": scores(found.facts),
             "planted": [_told(fact) for fact in found.facts if fact.kind],

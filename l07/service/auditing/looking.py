@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l07.domain.dataset import SPLITS, TABLES
 from l07.domain.example import TrainingExample
 from l07.domain.plants.plan import Plant
 from l07.pipeline.audit.figures import Fact
-from l07.pipeline.audit.leaks import Row
+from l07.pipeline.audit.leaks import GOLDEN, Row
 from l07.pipeline.audit.spills import texts
 from l07.ports import SealedRow
+
+if TYPE_CHECKING:  # it brings in what only a worker needs
+    from l07.pipeline.curate.build import Golden
 
 Names = Mapping[tuple[str, str], str]  # what a (source, domain) is called
 
@@ -23,6 +26,7 @@ class Found:
     facts: list[Fact] = field(default_factory=list)
     plants: list[Plant] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)  # of the splits
+    golden: list[Row] = field(default_factory=list)
     stored: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by key, of every table
     files: list[bytes] = field(default_factory=list)  # all that can be read in the version's folder
     examples: dict[str, TrainingExample] = field(default_factory=dict)
@@ -42,6 +46,7 @@ class Looker:
         examples: Mapping[str, TrainingExample],
         planted: Sequence[Plant],
         names: Names,
+        golden: "Sequence[Golden]" = (),
     ) -> None:
         """`folder`: the newest version; None: there is none. `rows` as the curator got them."""
         members = self._read(folder) if folder else {}
@@ -51,6 +56,7 @@ class Looker:
             example = plant.example if plant else examples[row.key]
             name = names[(example.source, example.domain)]
             self.found.facts.append(_fact(row, name, plant, members.get(row.key), self._truth.get(row.key, "")))
+        self.found.golden += [Row(f"golden/{row.key}", GOLDEN, row.task, *row.body) for row in golden]
         self.found.plants += planted
         self.found.examples.update(examples)
 

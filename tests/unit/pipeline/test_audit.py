@@ -11,7 +11,7 @@ from l07.domain.example import TrainingExample, extract
 from l07.domain.plants.plan import Plant
 from l07.errors import BadAudit
 from l07.pipeline.audit.figures import Fact, figures, goals, share
-from l07.pipeline.audit.leaks import Row, leaks, near, pairs
+from l07.pipeline.audit.leaks import GOLDEN, Row, leaks, near, pairs
 from l07.pipeline.audit.rows import rewritten, sealed, with_plants
 from l07.pipeline.audit.scores import auroc, scores
 from l07.pipeline.audit.spills import alarms, spills
@@ -179,6 +179,19 @@ def test_twins_and_repeats_and_torn_tasks_are_found_where_they_are() -> None:
     assert found["repeated"] == [["a", "c"]]
     clean = leaks([rows[0], rows[3]], similarity=0.7)
     assert (clean["near_twins_across_splits"], clean["exact_repeats"], clean["tasks_in_two_splits"]) == (0, 0, 0)
+
+
+def test_a_golden_row_may_have_a_twin_in_test_and_none_in_train() -> None:
+    rng = random.Random(1)
+    goal, action, other = words(rng, 12), words(rng, 60), words(rng, 60)
+    golden = [a_split_row("golden/g", GOLDEN, goal, action)]
+    held_out = [a_split_row("a", "test", goal, action), a_split_row("b", "train", goal, other)]
+    learnt = [a_split_row("a", "train", goal, action)]
+    assert [leaks(rows, similarity=0.7, golden=golden)["golden_twins_in_train"] for rows in (held_out, learnt)] == [
+        0,
+        1,
+    ]
+    assert leaks(held_out, similarity=0.7, golden=golden)["near_twins_across_splits"] == 0
 
 
 def test_planted_copies_are_told_by_where_they_stand() -> None:
