@@ -22,10 +22,7 @@ def show(report: Mapping[str, Any], console: Console, *, out: str | None) -> Non
     )
     left = [[f["kind"], f["source"], percent(f["before"]), percent(f["left"])] for f in report["left"]]
     console.table(["kind", "source", "before", "left in the splits"], left, title="\nwhat is learnt from")
-    faults = [
-        [f["fault"] or f["kind"], f["source"], f["planted"], percent(f["caught"]), percent(f["aside"]), percent(f["missed"]), _most(f["why"])]
-        for f in report["faults"] if not f["fault"] or f["source"] == "all"
-    ]  # fmt: skip
+    faults = [_fault(line) for line in report["faults"] if not line["fault"] or line["source"] == "all"]
     columns = ["fault", "source", "planted", "caught", "aside", "missed", "by"]
     console.table(columns, faults, title="\nplanted faults")
     _spills(report, console)
@@ -38,6 +35,12 @@ def show(report: Mapping[str, Any], console: Console, *, out: str | None) -> Non
         if out
         else "--out DIR writes the page with its plots, and the whole report as JSON"
     )
+
+
+def _fault(line: Mapping[str, Any]) -> list[object]:
+    name = line["fault"] or line["kind"] + (" (should stay)" if line["sound"] else "")
+    shares = [percent(line[fate]) for fate in ("caught", "aside", "missed")]
+    return [name, line["source"], line["planted"], *shares, _most(line["why"])]
 
 
 def _spills(report: Mapping[str, Any], console: Console) -> None:

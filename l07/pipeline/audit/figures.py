@@ -112,11 +112,13 @@ def _faults(facts: Sequence[Fact]) -> list[dict[str, Any]]:
 
 
 def _fault(facts: Sequence[Fact]) -> dict[str, Any]:
-    """`caught`: the filter said something against it. What went aside is in no split either, but nobody saw the fault."""
+    """`caught`: the filter said something against it. What went aside is in no split either, but nobody saw the fault.
+    `sound`: the plant should stay, so that `missed` is what was wanted."""
     fates = Counter(fact.fate for fact in facts)
     n = len(facts) - fates["waiting"]
     return {
         "planted": n,
+        "sound": all(fact.kind in SOUND for fact in facts),
         "caught": share(fates["judged"], n),
         "aside": share(fates["aside"], n),
         "missed": share(fates["kept"], n),

@@ -59,7 +59,7 @@ def _key(name: str, text: str) -> str:
 _KEY = (
     _key("caught", "caught: the filter said something against it")
     + _key("aside", "aside: in no split, but nobody saw the fault (a duplicate, a cap)")
-    + _key("missed", "missed: in a split. Whiskers: 95 % interval of the missed.")
+    + _key("missed", "missed: in a split (of what should stay: lost). Whiskers: its 95 % interval.")
 )
 _CLEAN = (
     "Untouched runs that pass the gates. "
@@ -132,16 +132,7 @@ def _faults(lines: Sequence[Mapping[str, Any]], *, by_source: bool) -> str:
         if by_source
         else _whole([line for line in lines if line["fault"]])
     )
-    drawn = [
-        Bar(
-            f"{line['kind']}, {line['source']}" if by_source else line["fault"],
-            [("caught", line["caught"]["share"] or 0.0), ("aside", line["aside"]["share"] or 0.0), ("missed-part", line["missed"]["share"] or 0.0)],
-            _from_right(line["missed"]),
-            _short(line["missed"]),
-            by_source and line["source"] == "all",
-        )
-        for line in shown
-    ]  # fmt: skip
+    drawn = [_fate(line, by_source=by_source) for line in shown]
     table = _table(
         ["kind", "fault", "source", "planted", "caught", "aside", "missed", "caught by"],
         [
@@ -151,6 +142,17 @@ def _faults(lines: Sequence[Mapping[str, Any]], *, by_source: bool) -> str:
         ],
     )  # fmt: skip
     return bars(drawn) + f"<details><summary>as a table</summary>{table}</details>" if drawn else ""
+
+
+def _fate(line: Mapping[str, Any], *, by_source: bool) -> Bar:
+    """What should have gone from left to right: caught, aside, missed; of a sound plant kept, aside, lost."""
+    label = f"{line['kind']}, {line['source']}" if by_source else str(line["fault"])
+    good, bad = ("missed", "caught") if line["sound"] else ("caught", "missed")
+    parts = [("caught", good), ("aside", "aside"), ("missed-part", bad)]
+    drawn = [(css, line[name]["share"] or 0.0) for css, name in parts]
+    whole = by_source and line["source"] == "all"
+    sound = " (should stay)" if line["sound"] else ""
+    return Bar(label + sound, drawn, _from_right(line[bad]), _short(line[bad]), whole)
 
 
 def _whole(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

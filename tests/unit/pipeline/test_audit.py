@@ -12,6 +12,7 @@ from l07.domain.plants.plan import Plant
 from l07.errors import BadAudit
 from l07.pipeline.audit.figures import Fact, figures, goals, share
 from l07.pipeline.audit.leaks import GOLDEN, Row, leaks, near, pairs
+from l07.pipeline.audit.page import as_page
 from l07.pipeline.audit.rows import rewritten, sealed, with_plants
 from l07.pipeline.audit.scores import auroc, scores
 from l07.pipeline.audit.spills import alarms, spills
@@ -122,6 +123,30 @@ def test_what_is_caught_missed_set_aside_and_lost_is_counted_apart() -> None:
     assert left["left"] == share(1, 9)
     assert left["before"] == share(3, 13)
     assert {line["fault"] for line in found["faults"]} == {"", "loop", "cut_end"}
+
+
+def test_a_plant_that_should_stay_is_marked_and_spoils_nothing() -> None:
+    facts = [*FACTS, a_fact("r", kind="resisted", fault="resisted", table="", decision="QUARANTINE")]
+    found = figures(facts)
+    line = next(line for line in found["faults"] if line["kind"] == "resisted")
+    assert (line["sound"], line["caught"]["count"], line["missed"]["count"]) == (True, 1, 0)
+    assert {left["kind"] for left in found["left"]} == {"noise"}
+    assert '(should stay)</text><rect class="caught"' in as_page(a_report(facts))
+
+
+def a_report(facts) -> dict:
+    return {
+        **figures(facts), "of": ["<e>"], "input": {"runs": 1}, "half": None, "rates": {}, "seed": 7, "labelled": 0, "seconds": 1,
+        "planted": [], "versions": [], "refused": [], "spills": {}, "alarms": [], "pairs": [], "scores": scores(facts),
+        "leaks": leaks([], similarity=0.7), "goals": [],
+    }  # fmt: skip
+
+
+def test_the_page_holds_no_markup_of_the_data() -> None:
+    page = as_page(a_report([a_fact("x", source="<b>home", reasons=("<i>why",), decision="REVIEW", table="review")]))
+    assert "<b>home" not in page
+    assert "<i>why" not in page
+    assert "&lt;b&gt;home" in page
 
 
 def test_a_goal_is_met_only_as_far_as_it_was_measured() -> None:
