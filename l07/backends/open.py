@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from l07.backends.redis import BufferRules
     from l07.backends.redis.client import Client
     from l07.backends.store import FolderLeases, FolderLedger, FolderStore
-    from l07.domain.marks import Marks
 
 LEDGERS = ("datasets", "jobs", "registry")
 READING = "l07 status"  # the purpose under which a reader holds the folder's lock
@@ -167,13 +166,6 @@ def open_ledger(settings: Settings, name: str) -> "FolderLedger":
     from l07.backends.store import FolderLedger
 
     return FolderLedger(ledger_root(settings), name)
-
-
-def open_marks(settings: Settings, *, make: bool = True) -> "Marks":
-    """Keyed hashes of ids that may not be kept. Raises SecretExposed E7120; SecretMissing E7121 where `make` is false."""
-    from l07.backends import secret
-
-    return secret.open_marks(settings.data_dir / "keys" / "marks.key", make=make)
 
 
 def open_leases(settings: Settings) -> "FolderLeases":

@@ -215,6 +215,8 @@ class SealLike(Protocol):
     def first(self) -> Mapping[str, int]: ...
     @property
     def last(self) -> Mapping[str, int]: ...
+    @property
+    def said(self) -> str: ...
 
 
 def event_id(cause: str) -> str:
@@ -265,7 +267,7 @@ def from_seal(seal: SealLike, keys: Sequence[str]) -> BatchSealed:
     """The announcement of a sealed batch; `keys` in the order in which its runs became complete.
 
     The id is of the content: a buffer that was rolled back behind what it had announced gives the same number to another
-    batch, which must not be taken for a repeat of the first."""
+    batch, which must not be taken for a repeat of the first. One of which runs were erased keeps the id that it had before."""
     subject = f"batches/{seal.batch_id}"
     data = BatchSealedData(
         track=seal.track,
@@ -278,7 +280,7 @@ def from_seal(seal: SealLike, keys: Sequence[str]) -> BatchSealed:
     )
     content = msgspec.json.encode((seal.sealed_at_ms, data), order="sorted").decode()
     return BatchSealed(
-        id=event_id(f"seal/{seal.batch_id}/{content}"),
+        id=seal.said or event_id(f"seal/{seal.batch_id}/{content}"),
         source=BatchSealed.SOURCE,
         subject=subject,
         time=rfc3339(seal.sealed_at_ms),

@@ -1,6 +1,6 @@
 """Where halves wait for each other, and are counted and sealed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -111,6 +111,14 @@ class Seal:
     rejected: int
     first: Mapping[str, int]  # "topic:partition" -> smallest and largest offset of the batch's records
     last: Mapping[str, int]
+    said: str = ""  # the announcement's id, where rows were erased since; else it follows from what is here
+
+
+class HeldRun(NamedTuple):
+    """Something of a run that lies in the buffer: a half that waits, or a row of a batch."""
+
+    key: str
+    bodies: Sequence[bytes]  # its events, where they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +227,23 @@ class ExampleBuffer(Protocol):
         ...
 
     async def sent(self, ids: Sequence[str]) -> None: ...
+
+    def runs(self, *, bodies: bool = False) -> AsyncIterator[HeldRun]:
+        """Everything that lies here, in no order, as of some moment of the reading; what comes meanwhile may be missing."""
+        ...
+
+    async def erase(self, keys: Collection[str]) -> int:
+        """These runs are gone: halves that wait, rows of open and sealed batches, bodies, and that they were ever seen. What they
+        counted for is rejected now, reason `erased`. How many halves and rows went; asked for again: 0.
+
+        A sealed batch keeps its announcement's id (`Seal.said`), with fewer rows."""
+        ...
+
+    async def rewrite_file(self) -> None:
+        """The server's append-only file again, without what was erased; done when this returns.
+
+        Raises FileNotRewritten (E7125): this user may not ask for it, or the server could not."""
+        ...
 
     async def status(self) -> BufferStatus: ...
 

@@ -32,6 +32,7 @@ class Batch:
     rows: list[Any] = field(default_factory=list)  # Run, or ("revision", place, half, extraction reason)
     cause: str = ""
     at: int = 0
+    gone: list[int] = field(default_factory=list)  # times of rows that were erased: the batch is as old as it was
 
     @property
     def id(self) -> str:
@@ -177,13 +178,32 @@ class Model:
                 self.fixed[half[0]] = ("expired", "")
                 run.dead, run.trace, run.score = True, None, None
         for _, batch in sorted(self.open.items()):
-            oldest = min(row.done_at if isinstance(row, Run) else row[2].time_ms for row in batch.rows)
+            times = [row.done_at if isinstance(row, Run) else row[2].time_ms for row in batch.rows]
+            oldest = min((*times, *batch.gone))
             if self.accepted(batch) >= self.min_count and now - oldest >= self.age_ms:
                 self._seal(batch, "age", now)
 
     @staticmethod
     def _waiting(run: Run) -> Any:
         return None if run.batch or run.dead else run.trace or run.score
+
+    # ---------------------------------------------------------- erasure
+
+    def erase(self, keys: set[str]) -> None:
+        """As if nobody had ever seen these runs, but that their records were read."""
+        for batch in (*self.open.values(), *self.sealed):
+            for row in list(batch.rows):
+                gone = row.judge().key if isinstance(row, Run) else row[2].key
+                if gone in keys:
+                    batch.rows.remove(row)
+                    batch.gone.append(row.done_at if isinstance(row, Run) else row[2].time_ms)
+                    if not isinstance(row, Run):
+                        self.fixed[row[1]] = ("rejected", "erased")
+        for key in keys & self.runs.keys():
+            run = self.runs.pop(key)
+            for half in (run.trace, run.score):
+                if half and not run.dead:
+                    self.fixed[half[0]] = ("rejected", "erased")
 
     # ---------------------------------------------------------- what came of it
 

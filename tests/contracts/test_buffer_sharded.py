@@ -12,6 +12,7 @@ from l07.backends.redis import RedisBuffer, sharded
 from l07.backends.redis.client import together
 from l07.backends.redis.sharded import ShardedBuffer, attach_shards, open_shards
 from l07.errors import BadBatch, BodyDamaged, BufferBroken, BufferShardsDiffer, BufferUnavailable, NoSuchBatch
+from l07.events import outbound
 from l07.ports import Memory, Position
 from tests.contracts.buffer_kit import (
     RULES,
@@ -279,3 +280,18 @@ async def test_a_step_whose_caller_leaves_is_done_in_every_shard(client: Any, bu
     assert await buffer.positions() in ({}, {TRACES: (120, batch.parts[0].last_digest, T0)})
     await buffer.apply(batch)
     assert await counts(buffer) == {"consumed": 120, "waiting": 120}
+
+
+async def test_with_shards_the_id_is_that_of_the_name_outside(client: Any) -> None:
+    buffer = await opened(client)
+    keys = keys_of(1, 2)
+    batch = a_batch((TRACES, [a_scored_trace(key) for key in keys]))
+    await buffer.apply(batch)
+    [batch_id] = await buffer.seal_rest()
+    whole = await buffer.read(batch_id)
+    said = outbound.from_seal(whole.seal, [row.key for row in whole.rows])
+    assert await buffer.erase([f"execution:{keys[0]}"]) == 1
+    [entry] = await buffer.outbox(limit=10)
+    assert entry.seal is not None
+    assert outbound.from_seal(entry.seal, entry.keys).id == said.id
+    assert entry.keys == (f"execution:{keys[1]}",)

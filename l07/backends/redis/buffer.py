@@ -1,38 +1,43 @@
 """The example buffer: joins halves in any order, counts, seals. Each change is one call of a function on the server."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 
-from l07.backends.redis import wire
+from l07.backends.redis import erasing, wire
 from l07.backends.redis.client import Client, answer, call_function, send, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.rights import needed
 from l07.backends.redis.rules import BufferRules, ends_packed, names_packed, offsets_packed, tag_of
 from l07.backends.redis.server import check_server, check_settings, has_barrier
+from l07.backends.redis.status import read_status
 from l07.backends.redis.trail import trail_of
 from l07.errors import BufferForbidden, BufferNotOnDisk, NoSuchBatch
+from l07.events import outbound
 from l07.events.record import TopicPartition
-from l07.ports import Applied, BufferStatus, IngestBatch, Memory, OutboxEntry, Position, SealedBatch, SealedRow, Trail
+from l07.ports import (
+    Applied,
+    BufferStatus,
+    HeldRun,
+    IngestBatch,
+    Memory,
+    OutboxEntry,
+    Position,
+    Seal,
+    SealedBatch,
+    SealedRow,
+    Trail,
+)
 
-COUNTERS = ("consumed", "applied", "duplicate", "dead_letter", "rejected", "waiting", "expired")
 BARRIER_MS = 5000
 CHUNK = 500
-PARTS = ("state", "runs", "write", "apply", "tick", "keep", "rights")
-STATUS = (
-    "HGETALL counts",
-    "HGETALL reasons",
-    "HGETALL tracks",
-    "HKEYS batches",
-    "XLEN outbox",
-    "HLEN wait",
-    "GET held",
-)
+PARTS = ("state", "runs", "write", "apply", "tick", "erase", "keep", "rights")
 
 
 def script() -> str:
@@ -152,8 +157,7 @@ class RedisBuffer:
         out: list[SealedRow] = []
         for at in range(0, len(rows), CHUNK):
             out += await self._with_bodies(batch_id, rows[at : at + CHUNK])
-        told = wire.told_of(batch_id, blobs)
-        return SealedBatch(wire.seal_of(batch_id, wire.stored_seal(batch_id, blob), told), out)
+        return SealedBatch(await self._seal(batch_id, blob, wire.told_of(batch_id, blobs)), out)
 
     async def release(self, batch_id: str) -> None:
         """Drop the batch's bodies. Again: nothing. Raises NoSuchBatch (E7459) for one that was never sealed."""
@@ -184,41 +188,80 @@ class RedisBuffer:
     async def status(self) -> BufferStatus:
         """One moment of everything, read in one transaction. A server without memory left begins none: then all the same,
         command by command, while nothing is applied."""
-        found = await answer(self._read_status())
-        counts, reasons, tracks, batches, outbox, waiting, held, *oldest = found
-        open_ = {name.decode(): wire.track_of(blob) for name, blob in tracks.items()}
-        times = [int(float(entry[0][1])) for entry in oldest if entry]
-        return BufferStatus(
-            partitions=_by_partition(counts),
-            reasons={name.decode(): int(n) for name, n in sorted(reasons.items()) if int(n)},
-            ready={name: {"ACCEPT": t.accepted, "REJECT": t.rejected} for name, t in sorted(open_.items())},
-            batches=sorted((batch.decode() for batch in batches), key=wire.batch_order),
-            outbox=outbox,
-            oldest_waiting_ms=min(times, default=None),
-            waiting=waiting,
-            waiting_bytes=int(held or 0),
-        )
+        return await answer(read_status(self._client, self._tag))
+
+    # -------------------------------------------------------------- erasure
+
+    async def runs(self, *, bodies: bool = False) -> AsyncIterator[HeldRun]:
+        """Waiting halves, then the rows of open, sealed and released batches."""
+        digests = await self._call("HKEYS", f"{self._tag}:wait")
+        for at in range(0, len(digests), CHUNK):
+            values = await self._call("HMGET", f"{self._tag}:wait", *digests[at : at + CHUNK])
+            halves = [erasing.waiting_half(value) for value in values if value is not None]
+            for run in await self._held([[half] for half in halves], bodies=bodies):
+                yield run
+        for batch_id in await self._batches():
+            rows = await self._rows(batch_id)
+            for at in range(0, len(rows), CHUNK):
+                for run in await self._held([row.halves() for row in rows[at : at + CHUNK]], bodies=bodies):
+                    yield run
+
+    async def erase(self, keys: Collection[str], *, outer: Callable[[str], str] = str) -> int:
+        """In steps of 500 runs. `outer`: a batch's name as it is announced, where that is another."""
+        wanted = sorted(set(keys))
+        done = 0
+        for at in range(0, len(wanted), CHUNK):
+            done += await self._erase(wanted[at : at + CHUNK], outer)
+        return done
+
+    async def rewrite_file(self) -> None:
+        await erasing.rewrite_file(self._client)
+
+    async def _held(self, runs: Sequence[Sequence[wire.StoredHalf]], *, bodies: bool) -> list[HeldRun]:
+        if not bodies:
+            return [HeldRun(halves[0].key, ()) for halves in runs]
+        found = await self._bodies([half for halves in runs for half in halves])
+        texts = [[body for half in halves if (body := found.get(half.body()))] for halves in runs]
+        return [HeldRun(halves[0].key, body) for halves, body in zip(runs, texts, strict=True)]
+
+    async def _batches(self) -> list[str]:
+        """Open, sealed and released ones."""
+        tracks = await self._call("HGETALL", f"{self._tag}:tracks")
+        open_ = [f"{name.decode()}-{wire.track_of(blob).number}" for name, blob in tracks.items()]
+        sealed = [batch_id.decode() for batch_id in await self._call("HKEYS", f"{self._tag}:batches")]
+        return [*open_, *sealed, *await self._released()]
+
+    async def _erase(self, keys: Sequence[str], outer: Callable[[str], str]) -> int:
+        """One that changed since it was read is left to the next look."""
+        gone, rows, ids = set(keys), list[tuple[str, int, bytes]](), dict[str, str]()
+        for batch_id in await self._batches():
+            blobs = await self._blobs(batch_id)
+            found = [
+                (batch_id, at, blob) for at, blob, row in erasing.rows_with_place(batch_id, blobs) if row.key in gone
+            ]
+            if found:
+                ids |= await self._announced(batch_id, blobs, outer)
+            rows += found
+        done = 0
+        for at in range(0, max(1, len(rows)), CHUNK):
+            arguments = erasing.erasure(rows[at : at + CHUNK], ids, keys)
+            done += sum(await self._function("erase", self._rules, *arguments))
+        return done
+
+    async def _announced(self, batch_id: str, blobs: Sequence[bytes], outer: Callable[[str], str]) -> dict[str, str]:
+        """The id of a sealed batch's announcement; of no other."""
+        blob = await self._call("HGET", f"{self._tag}:batches", batch_id)
+        if blob is None:
+            return {}
+        told = wire.told_of(batch_id, blobs)
+        seal = replace(await self._seal(batch_id, blob, told), batch_id=outer(batch_id))
+        return {batch_id: outbound.from_seal(seal, told.keys).id}
 
     async def find(self, key: str) -> Trail:
         """Raises BodyDamaged (E7460)."""
         return await trail_of(self._call, self._tag, key)
 
     # -------------------------------------------------------------- below
-
-    async def _read_status(self) -> list[Any]:
-        try:
-            return await self._status_words(transaction=True)
-        except OutOfMemoryError:
-            return await self._status_words(transaction=False)
-
-    async def _status_words(self, *, transaction: bool) -> list[Any]:
-        pipe = self._client.pipeline(transaction=transaction)
-        for command in STATUS:
-            verb, key = command.split(" ")
-            pipe.execute_command(verb, f"{self._tag}:{key}")
-        for key in ("exp:trace", "exp:score", "hold"):
-            pipe.execute_command("ZRANGE", f"{self._tag}:{key}", 0, 0, "WITHSCORES")
-        return list(await pipe.execute())
 
     async def _call(self, *words: str | bytes | int) -> Any:
         return await answer(send(self._client, *words))
@@ -264,12 +307,16 @@ class RedisBuffer:
         return wire.rows_of(batch_id, await self._blobs(batch_id))
 
     async def _with_bodies(self, batch_id: str, rows: Sequence[wire.StoredRow]) -> list[SealedRow]:
+        bodies = await self._bodies([half for row in rows for half in row.halves()])
+        return [wire.sealed_row(batch_id, row, bodies) for row in rows]
+
+    async def _bodies(self, halves: Sequence[wire.StoredHalf]) -> dict[wire.BodyAt, bytes | None]:
         bodies: dict[wire.BodyAt, bytes | None] = {}
-        places = wire.by_slice(rows)
+        places = wire.by_slice(halves)
         found = await self._each("HMGET", places)
         for (slice_, numbers), values in zip(places.items(), found, strict=True):
             bodies.update(zip(((slice_, number) for number in numbers), values, strict=True))
-        return [wire.sealed_row(batch_id, row, bodies) for row in rows]
+        return bodies
 
     async def _each(self, command: str, places: Mapping[str, Sequence[int]]) -> list[Any]:
         """One command for each slice of bodies; none of them depends on another."""
@@ -286,8 +333,11 @@ class RedisBuffer:
         if blob is None:  # released before the entry was marked as sent: a repeat must be equal all the same
             blob = await self._call("HGET", f"{self._tag}:released", batch_id)
         told = wire.told_of(batch_id, await self._blobs(batch_id))
-        seal = wire.seal_of(batch_id, wire.stored_seal(batch_id, blob or b""), told)
-        return OutboxEntry(entry_id, seal, told.keys, None)
+        return OutboxEntry(entry_id, await self._seal(batch_id, blob or b"", told), told.keys, None)
+
+    async def _seal(self, batch_id: str, blob: bytes, told: wire.Told) -> Seal:
+        said_ = await self._call("HGET", f"{self._tag}:said", batch_id)
+        return wire.seal_of(batch_id, wire.stored_seal(batch_id, blob), told, said_)
 
     async def _wait_for_disk(self) -> None:
         """The write on the same connection makes the barrier cover every write before it, of every connection."""
@@ -309,13 +359,6 @@ class RedisBuffer:
         """Bodies a chunk a call, then the rest. Cut off in between, the next tick or open goes on."""
         rows = await self._rows(batch_id)
         for at in range(0, len(rows), CHUNK):
-            await self._each("HDEL", wire.by_slice(rows[at : at + CHUNK]))
+            halves = [half for row in rows[at : at + CHUNK] for half in row.halves()]
+            await self._each("HDEL", wire.by_slice(halves))
         await self._function("forget", batch_id)
-
-
-def _by_partition(counts: dict[bytes, bytes]) -> dict[str, dict[str, int]]:
-    out: dict[str, dict[str, int]] = {}
-    for field, n in counts.items():
-        name, _, tp = field.decode().partition(" ")
-        out.setdefault(tp, dict.fromkeys(COUNTERS, 0))[name] = int(n)
-    return dict(sorted(out.items()))

@@ -21,6 +21,7 @@ local function forget(_, argv)
   if #call('XRANGE', argv[1] .. ':outbox', id, id) > 0 then return 0 end
   call('UNLINK', argv[1] .. ':rows:' .. argv[2])
   call('HDEL', released, argv[2])
+  call('HDEL', argv[1] .. ':said', argv[2])
   return 1
 end
 
@@ -102,6 +103,7 @@ register('tick', tick, FREES)
 register('seal_rest', seal_rest, FREES)
 register('release', release, FREES)
 register('forget', forget, FREES)
+register('erase', erase, FREES)
 register('begin', begin)
 register('name_logs', name_logs, FREES)
 register('reset', reset)

@@ -8,8 +8,9 @@ not over the shards.
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import xxhash
@@ -26,6 +27,7 @@ from l07.ports import (
     BufferStatus,
     ExampleBuffer,
     Half,
+    HeldRun,
     IngestBatch,
     Memory,
     OutboxEntry,
@@ -144,6 +146,23 @@ class ShardedBuffer:
             k, _, inner = ident.partition("/")
             of.setdefault(int(k), []).append(inner)
         await together([self._shards[k].sent(inner) for k, inner in of.items()])
+
+    async def runs(self, *, bodies: bool = False) -> AsyncIterator[HeldRun]:
+        for shard in self._shards:
+            async for run in shard.runs(bodies=bodies):
+                yield run
+
+    async def erase(self, keys: Collection[str]) -> int:
+        own: list[list[str]] = [[] for _ in self._shards]
+        for key in keys:
+            own[shard_of(key, len(self._shards))].append(key)
+        calls = [shard.erase(own[k], outer=partial(outer, k)) for k, shard in enumerate(self._shards)]
+        return sum(await together(calls))
+
+    async def rewrite_file(self) -> None:
+        """One after the other: two of them may lie on one server."""
+        for shard in self._shards:
+            await shard.rewrite_file()
 
     async def status(self) -> BufferStatus:
         """One moment of each shard; a partition's sum holds in each of them, so it holds over them."""

@@ -11,6 +11,7 @@
 --   T:rows:<batch>      its runs in order              T:b:<slice>  the bodies of a slice's records, by number
 --   T:batches, T:released  batch -> its seal           T:outbox, T:outseq  what must leave, and its last number
 --   T:logs              topic:partition -> what tells the log that was applied from another of its name
+--   T:said              sealed batch of which a row was erased -> the id under which it was announced whole
 --   T:held              bytes of the bodies of waiting halves      T:in  the bodies of the slice that is being applied
 --
 -- Lua hashes each string that it sees from end to end, so bodies are none: the client puts them into T:in, in the same
@@ -142,7 +143,7 @@ end
 
 local TYPES = {
   layout = 'string', ['in'] = 'hash', outseq = 'string', held = 'string', pos = 'hash', logs = 'hash', counts = 'hash', reasons = 'hash', wait = 'hash',
-  hclock = 'hash', tracks = 'hash', batches = 'hash', released = 'hash', ended = 'hash',
+  said = 'hash', hclock = 'hash', tracks = 'hash', batches = 'hash', released = 'hash', ended = 'hash',
   days = 'set', hold = 'zset',
   ['exp:trace'] = 'zset', ['exp:score'] = 'zset', outbox = 'stream',
 }

@@ -28,6 +28,7 @@ SLICE, CHECK = 16, 8
 ROW = struct.Struct(">BH")  # bits, length of why; then why and the halves
 TRACE_BIT, SCORE_BIT, REVISION_BIT = 1, 2, 4
 NUMBERS = tuple(b"%d" % n for n in range(MAX_RECORDS + 1))
+ERASED = b""  # where a row was
 NONE = -1.0  # a score or confidence that is not there
 
 # 16 bytes that stand for a natural key. Cryptographic, so that nobody can make two runs collide
@@ -239,7 +240,8 @@ def rows_of(batch_id: str, blobs: Iterable[bytes]) -> list[StoredRow]:
     out = []
     for place, blob in enumerate(blobs):
         try:
-            out.append(_row(blob))
+            if blob != ERASED:
+                out.append(_row(blob))
         except (struct.error, ValueError) as err:  # cut off, or no text
             raise BodyDamaged(f"row {place} of {batch_id} is damaged: {err}", batch=batch_id, row=place) from err
     return out
@@ -282,7 +284,7 @@ def told_of(batch_id: str, blobs: Iterable[bytes]) -> Told:
     """Read out of the rows alone: taking each of them apart costs four times as much, and every run is announced once.
 
     Raises BodyDamaged (E7460)."""
-    blobs = list(blobs)
+    blobs = [blob for blob in blobs if blob != ERASED]
     found = None if pack is None else told(blobs)
     if found is None:
         return told_one_by_one(batch_id, blobs)
@@ -320,9 +322,9 @@ def _key_of(blob: bytes, offsets: dict[bytes, list[int]]) -> str:
     return key.decode()
 
 
-def seal_of(batch_id: str, stored: StoredSeal, told: Told) -> Seal:
-    counts = stored.accepted, stored.rejected
-    return Seal(batch_id, stored.track, stored.cause, stored.at_ms, *counts, told.first, told.last)
+def seal_of(batch_id: str, stored: StoredSeal, told: Told, said: bytes | None) -> Seal:
+    what = stored.track, stored.cause, stored.at_ms, stored.accepted, stored.rejected
+    return Seal(batch_id, *what, told.first, told.last, (said or b"").decode())
 
 
 def sealed_row(batch_id: str, row: StoredRow, bodies: Bodies) -> SealedRow:
@@ -379,12 +381,11 @@ def position_of(value: bytes) -> Position:
     return Position(int(next_), bytes.fromhex(digest), int(time_ms))
 
 
-def by_slice(rows: Iterable[StoredRow]) -> dict[str, list[int]]:
-    """Where the bodies of these rows are: slice -> numbers."""
+def by_slice(halves: Iterable[StoredHalf]) -> dict[str, list[int]]:
+    """Where the bodies of these halves are: slice -> numbers."""
     out: dict[str, list[int]] = {}
-    for row in rows:
-        for half in row.halves():
-            out.setdefault(half.slice, []).append(half.number)
+    for half in halves:
+        out.setdefault(half.slice, []).append(half.number)
     return out
 
 
