@@ -12,7 +12,7 @@ from l07.settings import Settings
 
 CONSUMERS = ("curate", "train", "validate", "release")
 WRITES: Mapping[str, Sequence[str]] = {  # whoever writes a ledger announces it, what a killed one left there too
-    "curate": ("datasets",),
+    "curate": ("datasets", "registry"),  # an erasure taints models
     "train": ("jobs", "registry"),
     "validate": ("registry",),
     "release": ("registry",),

@@ -114,6 +114,9 @@ class FolderFake:
             shutil.move(scratch, self.path(uri))
         return uri
 
+    async def remove(self, uri: str) -> None:
+        shutil.rmtree(self.path(uri), ignore_errors=True)
+
     def path(self, uri: str) -> Path:
         return self.root / uri
 

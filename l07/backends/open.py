@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from l07.backends.redis import BufferRules
     from l07.backends.redis.client import Client
     from l07.backends.store import FolderLeases, FolderLedger, FolderStore
+    from l07.domain.marks import Marks
 
-LEDGERS = ("datasets", "jobs", "registry")
+LEDGERS = ("datasets", "jobs", "registry", "erasures")
+MARKS_KEY = "marks.key"
 READING = "l07 status"  # the purpose under which a reader holds the folder's lock
 
 
@@ -166,6 +168,21 @@ def open_ledger(settings: Settings, name: str) -> "FolderLedger":
     from l07.backends.store import FolderLedger
 
     return FolderLedger(ledger_root(settings), name)
+
+
+def open_marks(settings: Settings, *, make: bool = True) -> "Marks":
+    """Keyed hashes of ids that may not be kept. Raises SecretExposed E7120; SecretMissing E7121 where `make` is false."""
+    from l07.backends import secret
+
+    return secret.open_marks(settings.data_dir / "keys" / MARKS_KEY, make=make)
+
+
+def marks_if_any(settings: Settings) -> "Marks | None":
+    """None where there is no key file: nothing was ever marked. Raises SecretExposed E7120, SecretMissing E7121."""
+    from l07.backends import secret
+
+    path = settings.data_dir / "keys" / MARKS_KEY
+    return secret.open_marks(path, make=False) if path.exists() else None
 
 
 def open_leases(settings: Settings) -> "FolderLeases":

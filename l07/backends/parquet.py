@@ -149,7 +149,10 @@ def write_version(
         _write(_table(rows, bodies, at).cast(_STORED), output / data_file(table))
     members = _members(draft.members.values())
     _write(members, output / "members.parquet")
-    _write(_lineage(draft.lineage, parent), output / "provenance.parquet")
+    lineage = _lineage(draft.lineage, parent)
+    if draft.counts.get("erased"):
+        lineage = lineage.filter(pa.compute.is_in(lineage.column("key"), pa.array(list(draft.members), pa.string())))
+    _write(lineage, output / "provenance.parquet")
     _write_json([asdict(group) for group in draft.groups], output / "groups.json")
     manifest = _manifest(draft, parent=parent, track=track, rules=rules, batches=batches, golden=golden)
     manifest |= write_beside(output, members, manifest, rules=rules, parent=read_manifest(parent) if parent else None)
@@ -241,6 +244,7 @@ def _manifest(
         "deeds": DEEDS,
         "golden": golden,
         "warnings": [asdict(warning) for warning in draft.warnings],
+        **({"withheld": draft.withheld.message} if draft.withheld else {}),
     }
 
 
@@ -346,6 +350,20 @@ def read_members(folder: Path) -> list[dict[str, Any]]:
     table = _read(folder / "members.parquet")
     rows: list[dict[str, Any]] = table.drop_columns(["sketch", "features"]).to_pylist()
     return [row | {"scores": dict(row.get("scores") or ())} for row in rows]
+
+
+def read_names(folder: Path) -> Iterable[tuple[str, str, str]]:
+    """Natural key, mark of the subject and source of everyone whom the version knows."""
+    table = _read(folder / "members.parquet", ("key", "subject", "source"))
+    empty = [""] * table.num_rows  # a release that knew of no subjects
+    names = ("key", "subject", "source")
+    columns = [table.column(name).to_pylist() if name in table.column_names else empty for name in names]
+    return zip(*columns, strict=True)
+
+
+def bytes_of(path: Path) -> bytes:
+    """Everything that stands in a table, for a search."""
+    return repr(_read(path).to_pylist()).encode("utf-8", "surrogateescape")
 
 
 def read_lineage(folder: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from l07.backends.secret import open_marks
+from l07.domain.erasure import Tombstones, is_member_erased
 from l07.domain.marks import SUBJECT, Marks
 from l07.errors import CuratorDied, GoldenUnreadable, disk_errors
 from l07.ports import Curated, CurateRequest
@@ -46,6 +47,9 @@ class ProcessCurator:
         """See ports.Curator. Raises CuratorDied (E7104) when the worker is killed; the next call starts another."""
         return await self._in_worker(build_version, request)
 
+    async def erased_in(self, folder: Path, tombstones: Tombstones) -> Sequence[str]:
+        return await self._in_worker(erased_in, (folder, tombstones))
+
     async def summary(self, folder: Path) -> Mapping[str, Any]:
         return await self._in_worker(read_summary, folder)
 
@@ -67,6 +71,9 @@ class InlineCurator:
 
     async def build(self, request: CurateRequest) -> Curated:
         return await asyncio.to_thread(build_version, request)
+
+    async def erased_in(self, folder: Path, tombstones: Tombstones) -> Sequence[str]:
+        return await asyncio.to_thread(erased_in, (folder, tombstones))
 
     async def summary(self, folder: Path) -> Mapping[str, Any]:
         return await asyncio.to_thread(read_summary, folder)
@@ -100,7 +107,14 @@ def build_version(request: CurateRequest) -> Curated:
 
     golden, digest = read_golden(request.golden)
     parent = read_parent(request.parent) if request.parent else None
-    draft = build(request.batches, request.rules, parent=parent, golden=golden, hashed=_hashed(request.marks))
+    draft = build(
+        request.batches,
+        request.rules,
+        parent=parent,
+        golden=golden,
+        hashed=_hashed(request.marks),
+        erased=request.erased,
+    )
     if isinstance(draft, Refusal):
         return Curated("", asdict(draft))
     ids = [batch.seal.batch_id for batch in request.batches]
@@ -124,6 +138,14 @@ def _hashed(path: Path | None) -> Callable[[str], str]:
         return open_marks(path)
 
     return (lambda name: marks().of(SUBJECT, name)) if path else (lambda name: "")
+
+
+def erased_in(asked: tuple[Path, Tombstones]) -> Sequence[str]:
+    """Natural keys of those in a version for whom a tombstone stands."""
+    from l07.backends.parquet import read_names
+
+    folder, tombstones = asked
+    return [key for key, subject, source in read_names(folder) if is_member_erased(key, subject, source, tombstones)]
 
 
 def read_summary(folder: Path) -> Mapping[str, Any]:

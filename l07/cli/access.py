@@ -1,6 +1,7 @@
 """How a command reaches the settings and the data folder."""
 
 import argparse
+import getpass
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +21,11 @@ def loaded(args: argparse.Namespace) -> Loaded:
     found = load_settings(file=Path(args.config) if args.config else None, overrides=overrides)
     log_to_stderr(found.settings.log_level)
     return found
+
+
+def person() -> str:
+    """Who asks, for a ledger."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"

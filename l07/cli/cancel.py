@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-import getpass
 from datetime import UTC, datetime
 
-from l07.cli.access import loaded
+from l07.cli.access import loaded, person
 from l07.cli.console import Console
 
 
@@ -16,16 +15,9 @@ def cancel_job(args: argparse.Namespace, console: Console) -> int:
 
     at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     jobs = open_ledger(loaded(args).settings, "jobs")
-    entry = asyncio.run(cancel(args.id, jobs=jobs, by=_person(), at=at))
+    entry = asyncio.run(cancel(args.id, jobs=jobs, by=person(), at=at))
     if console.as_json:
         console.data({"job": args.id, "dataset": entry.key, "state": "CANCELLED", "by": entry.body["by"]})
     else:
         console.line(f"job {args.id} of {entry.key} is cancelled")
     return 0
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"

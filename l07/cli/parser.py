@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _things(commands)
     _dlq(commands)
     _replay(commands)
+    _forget(commands)
     _config(commands)
     _ledger(commands)
     return parser
@@ -272,6 +273,30 @@ def _replay(commands: Any) -> None:
     )
 
 
+def _forget(commands: Any) -> None:
+    text = "erase a run, a person's or a source's runs: buffer, bus, dead letters, datasets; and keep them out for ever"
+    parser = _command(commands, "forget", "forget:forget", text)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--execution", metavar="ID", help="one run, by its execution_id")
+    what.add_argument("--plan", metavar="ID", help="one plan, by its plan_id")
+    what.add_argument("--subject", metavar="ID", help="every run whose data.subject_id this is")
+    what.add_argument(
+        "--source", metavar="URI", help="every event of this CloudEvents source, and the runs of its traces"
+    )
+    what.add_argument("--resume", action="store_true", help="finish what was ordered and cut off")
+    parser.add_argument(
+        "--reason", metavar="TEXT", default="", help="recorded for ever: a ticket's number, nobody's name"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="count what would go, and change nothing")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="how long to wait for a running l07 run or curator to do it (default 120)",
+    )
+
+
 def _config(commands: Any) -> None:
     group = _group(commands, "config", "the settings")
     _command(group, "show", "config:show", "every setting with its value and where it came from")
@@ -279,5 +304,5 @@ def _config(commands: Any) -> None:
 
 
 def _ledger(commands: Any) -> None:
-    group = _group(commands, "ledger", "the ledgers: datasets, jobs, registry")
+    group = _group(commands, "ledger", "the ledgers: datasets, jobs, registry, erasures")
     _command(group, "verify", "ledger:verify", "find a flipped, deleted, reordered or cut entry; exit 1 and say where")

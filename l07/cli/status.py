@@ -21,9 +21,9 @@ COUNTERS = ("consumed", "applied", "duplicate", "dead_letter", "rejected", "wait
 NOTHING = BufferStatus({}, {}, {}, (), 0, None)
 READ_WITHIN_S = 10.0
 SHORT: Mapping[str, tuple[str, ...]] = {
-    "datasets": ("id", "splits", "digest", "at"),
+    "datasets": ("id", "state", "splits", "digest", "at"),
     "jobs": ("id", "dataset", "state", "code", "reason", "at"),
-    "models": ("id", "stage", "verdict", "at"),
+    "models": ("id", "stage", "verdict", "tainted", "at"),
 }
 
 
@@ -143,5 +143,6 @@ def _print(found: Mapping[str, Any], console: Console) -> None:
     ]
     console.table(["track", "ready", "ready, rejected", "seals at", "open batches"], tracks, title="\ntracks")
     for what, columns in SHORT.items():
-        rows = [[view.get(column) for column in columns] for view in found[what]]
-        console.table(columns, rows, title=f"\n{what}")
+        there = [column for column in columns if any(column in view for view in found[what])]
+        rows = [[view.get(column) for column in there] for view in found[what]]
+        console.table(there, rows, title=f"\n{what}")

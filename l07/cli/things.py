@@ -21,9 +21,9 @@ FOLDS: Mapping[str, tuple[str, Callable[[Sequence[Entry]], dict[str, View]]]] = 
     "models": ("registry", views.models),
 }
 COLUMNS = {
-    "datasets": ("id", "splits", "added", "removed", "digest", "at"),
+    "datasets": ("id", "state", "splits", "added", "removed", "digest", "at"),
     "jobs": ("id", "dataset", "state", "attempt", "base_model", "code", "reason", "at"),
-    "models": ("id", "stage", "verdict", "at"),
+    "models": ("id", "stage", "verdict", "tainted", "at"),
 }
 
 

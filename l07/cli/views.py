@@ -23,10 +23,15 @@ def datasets(entries: Iterable[Entry]) -> dict[str, View]:
     """Published versions by "<track>:<version>", oldest first."""
     found: dict[str, View] = {}
     for entry in entries:
-        if entry.kind == "dataset.created":
+        if entry.kind in ("dataset.created", "dataset.kept"):
             data = entry.body["data"]
             name = f"{data['dataset']}:{data['version']}"
             found[name] = {"id": name, **data, "at": entry.at, "entries": [mark(entry)], "more": _beside(entry)}
+            if entry.kind == "dataset.kept":
+                found[name]["state"] = "WITHHELD"
+        elif entry.kind == "dataset.revoked" and entry.key in found:
+            found[entry.key] |= {"state": "REVOKED", "revoked": entry.body["data"]}
+            found[entry.key]["entries"].append(mark(entry))
     return found
 
 
@@ -62,7 +67,7 @@ def _job_details(view: View, entry: Entry) -> None:
     ident = data.get("job_id") or entry.body.get("job_id")
     if ident:
         view["id"] = ident
-    if entry.kind == "job.declined":
+    if entry.kind in ("job.declined", "job.cancelled") and entry.body.get("reason"):
         view["reason"] = entry.body.get("reason")
     elif entry.kind == "training.started":
         view |= {"attempt": data.get("attempt"), "base_model": data.get("base_model"), "method": data.get("method")}
@@ -82,6 +87,7 @@ def models(entries: Sequence[Entry]) -> dict[str, View]:
             "id": model.id,
             "stage": model.stage.value,
             "verdict": model.verdict,
+            **({"tainted": f"replace by {model.tainted}"} if model.tainted else {}),
             "at": about[-1].at,
             "digest": model.digest,
             "uri": model.uri,

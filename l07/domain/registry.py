@@ -5,10 +5,18 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from l07.errors import MoveNotAllowed, NotDeployable, ReleaseIncomplete, SimulatedArtifact, UnknownModel
+from l07.errors import (
+    MoveNotAllowed,
+    NotDeployable,
+    ReleaseIncomplete,
+    SimulatedArtifact,
+    TaintedModel,
+    UnknownModel,
+)
 
 SIMULATED = "simulated"
 REGISTERED, VALIDATED, STAGE_CHANGED = "model.registered", "model.validated", "model.stage_changed"
+TAINTED = "model.tainted"
 DEPLOY = "DEPLOY"
 
 
@@ -58,6 +66,9 @@ class ModelVersion:
     verdict: str | None = None
     labels: tuple[str, ...] = ()
     moves: int = 0
+    tainted: str = (
+        ""  # by when it is to be trained anew or withdrawn: data that it learnt from was erased; "": none was
+    )
 
     @property
     def id(self) -> str:
@@ -142,21 +153,27 @@ def _stage_changed(model: ModelVersion, entry: RegistryEntry) -> ModelVersion:
     return replace(model, stage=Stage(entry.body["data"]["to"]), moves=model.moves + 1, entry=entry.number)
 
 
+def _tainted(model: ModelVersion, entry: RegistryEntry) -> ModelVersion:
+    return replace(model, tainted=entry.body["data"]["due"], entry=entry.number)
+
+
 STEPS: Mapping[str, Callable[[ModelVersion, RegistryEntry], ModelVersion]] = {
     VALIDATED: _validated,
     STAGE_CHANGED: _stage_changed,
+    TAINTED: _tainted,
 }
 
 
 # ------------------------------------------------------------------ gates
 
 
-def check_move(model: ModelVersion, to: Stage) -> None:
+def check_move(model: ModelVersion, to: Stage, *, despite_taint: bool = False) -> None:
     """Withdrawing (ARCHIVED, QUARANTINED) has no gate: it must always be possible.
 
     Raises:
         MoveNotAllowed: E7211, not in NEXT_STAGES.
         SimulatedArtifact: E7213, at every gate.
+        TaintedModel: E7123, at every gate, unless a person says `despite_taint`.
         NotDeployable: E7212, STAGING without a DEPLOY verdict on the same digest.
         ReleaseIncomplete: E7214, PRODUCTION: says what is missing."""
     if to not in NEXT_STAGES[model.stage]:
@@ -164,6 +181,9 @@ def check_move(model: ModelVersion, to: Stage) -> None:
         raise MoveNotAllowed(f"{model.id} is in {model.stage} and can go to {allowed}, not to {to}", model=model.id)
     if (gate := GATES.get(to)) is not None:
         _really_trained(model)
+        if model.tainted and not despite_taint:
+            text = f"{model.id} learnt from data that was erased since; it is to be replaced by {model.tainted}"
+            raise TaintedModel(text, model=model.id)
         gate(model)
 
 

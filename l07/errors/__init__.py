@@ -75,6 +75,7 @@ from l07.errors.erasure import (
     DatasetRevoked,
     ErasureOpen,
     FileNotRewritten,
+    SecretExposed,
     SecretMissing,
     TaintedModel,
 )
@@ -281,6 +282,7 @@ __all__ = [
     "SealMissing",
     "SealOfAnother",
     "SealUnreadable",
+    "SecretExposed",
     "SecretMissing",
     "ServiceNotOpen",
     "SignatureForged",

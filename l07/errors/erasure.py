@@ -3,6 +3,12 @@
 from l07.errors.fates import Fatal, Refused
 
 
+class SecretExposed(Fatal):
+    """Others than its owner may read the key of the keyed hashes."""
+
+    code = "E7120"
+
+
 class SecretMissing(Fatal):
     """The key of the keyed hashes is gone, or is not the one that they were made with: nobody can tell what was erased."""
 

@@ -19,6 +19,9 @@ class TopicPartition(NamedTuple):
         return cls(topic, int(partition))
 
 
+ERASED: tuple[tuple[bytes, bytes | None], ...] = ((b"l07-erased", None),)  # the only header of such a record
+
+
 class Record(NamedTuple):
     """One record; `timestamp_ms` is the bus's own time (producer's or broker's), milliseconds since 1970 UTC."""
 
@@ -32,6 +35,11 @@ class Record(NamedTuple):
     damage: str = (
         ""  # why the client could not read it ("<kind>: <detail>", l07.events.modes.DAMAGES); `value` is raw then
     )
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether it lies in the place of one that was erased from a bus of ours."""
+        return self.value is None and self.headers == ERASED
 
     @property
     def tp(self) -> TopicPartition:

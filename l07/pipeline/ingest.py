@@ -9,14 +9,18 @@ from datetime import UTC, datetime
 import msgspec
 import xxhash
 
+from l07.domain.erasure import Tombstones
+from l07.domain.marks import KEY, SOURCE, SUBJECT
 from l07.errors import BadEvent, L07Error
-from l07.events import inbound
+from l07.events import inbound, whose
 from l07.events.deadletter import LETTER, TYPES, DeadLetterData
 from l07.events.record import Message, Record, TopicPartition
 from l07.pipeline.compiled import COMPILED, Scan, scanner
 from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
 from l07.settings import Settings
 
+Item = Half | Unreadable | Ignored
+ERASED_REASON = "erased"
 RAW_LIMIT = 64 * 1024  # bytes of a dead letter's record that are kept; above, a retry reads the source offset again
 
 
@@ -42,6 +46,7 @@ class IngestRules:
     dlq: str
     cluster: str  # which bus, part of a dead letter's id
     sure: Scan = field(init=False)
+    tombstones: Tombstones = field(default_factory=Tombstones)  # whoever they stand for never comes in
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sure", scanner(self.limits, self.names, self.track))
@@ -69,7 +74,7 @@ def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
 def ingest(slices: Sequence[Slice], *, rules: IngestRules, order: Sequence[Record] | None = None) -> IngestBatch:
     """What these records do to the buffer. `order` interleaves the slices' records; without it they go slice by slice."""
     parts = [_part(slice_) for slice_ in slices]
-    items: list[Half | Unreadable | Ignored] = []
+    items: list[Item] = []
     if order is None:
         for part, slice_ in enumerate(slices):
             items += _items(slice_.records, part, rules)
@@ -92,11 +97,32 @@ def _part(slice_: Slice) -> Part:
     return Part(slice_.tp, slice_.start, slice_.next, record_digest(last), last.timestamp_ms, slice_.log)
 
 
-def _items(records: Sequence[Record], part: int, rules: IngestRules) -> list[Half | Unreadable | Ignored]:
+def _items(records: Sequence[Record], part: int, rules: IngestRules) -> list[Item]:
     found, left = rules.sure(records, part)
     for place in left:
         found[place] = _spaced(records[place], part, rules) or careful(records[place], part, rules)
+    if rules.tombstones:
+        return [_unless_erased(item, record, rules.tombstones) for item, record in zip(found, records, strict=True)]
     return found
+
+
+def _unless_erased(item: Item, record: Record, stones: Tombstones) -> Item:
+    """A record of what was erased is rejected, and its bytes go nowhere: not among the dead letters either."""
+    if isinstance(item, Half):
+        erased = stones.stands_for(KEY, item.key) or (
+            stones.by_content and is_erased(whose.of_event(item.body), stones)
+        )
+    elif isinstance(item, Unreadable):
+        erased = is_erased(whose.of_anything(record.value or b"", record.headers, record.key), stones)
+    else:
+        erased = False
+    return Ignored(item.part, item.offset, ERASED_REASON) if erased else item
+
+
+def is_erased(who: whose.Whose, stones: Tombstones) -> bool:
+    """Whether a tombstone stands for any of these."""
+    named = (KEY, who.keys), (SUBJECT, who.subjects), (SOURCE, who.sources)
+    return any(stones.any_of(kind, names) for kind, names in named)
 
 
 def _spaced(record: Record, part: int, rules: IngestRules) -> Half | Ignored | None:
@@ -108,8 +134,10 @@ def _spaced(record: Record, part: int, rules: IngestRules) -> Half | Ignored | N
     return found._replace(body=value) if isinstance(found, Half) else found
 
 
-def careful(record: Record, part: int, rules: IngestRules) -> Half | Unreadable | Ignored:
+def careful(record: Record, part: int, rules: IngestRules) -> Item:
     """What a record is, by every rule; `scan.pyx` is asked first, and knows the frequent ones."""
+    if record.is_erased:
+        return Ignored(part, record.offset, ERASED_REASON)
     try:
         event = inbound.decode(record, limits=rules.limits, names=rules.names)
     except BadEvent as err:  # one record's fault is one dead letter: the only place below the runner that catches
@@ -189,5 +217,6 @@ def _b64(raw: bytes | None) -> str | None:
 
 
 def check_resume(tp: TopicPartition, last: Record | None, digest: bytes) -> bool:
-    """Whether the last applied record of `tp` is still the one that was applied; a record that is gone cannot be checked."""
-    return last is None or not digest or record_digest(last) == digest
+    """Whether the last applied record of `tp` is still the one that was applied; one that is gone, or was erased, cannot be
+    checked."""
+    return last is None or not digest or last.is_erased or record_digest(last) == digest

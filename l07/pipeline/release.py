@@ -28,12 +28,12 @@ class VerifiedModel:
 
 
 async def on_model_validated(cause: ModelValidated, *, registry: Ledger, store: ArtifactStore, key_file: Path) -> None:
-    """DEVELOPMENT -> STAGING where the verdict on these very files is DEPLOY. A repeat finds it moved; a person's own move stays.
+    """DEVELOPMENT -> STAGING where the verdict on these very files is DEPLOY and they are not tainted. A repeat finds it moved; a person's own move stays.
 
     Raises what `load_verified` raises: the artifact is not what was judged."""
     name, version = cause.data.model, cause.data.version
     model = fold(await registry.entries()).find(name, version)
-    fits = cause.data.verdict == DEPLOY and cause.data.digest == model.digest
+    fits = cause.data.verdict == DEPLOY and cause.data.digest == model.digest and not model.tainted
     if fits and model.stage is Stage.DEVELOPMENT:
         await move(
             name=name, version=version, to=Stage.STAGING, by=BY, reason="verdict DEPLOY", registry=registry, store=store,
@@ -115,6 +115,7 @@ async def move(
     approvals: Sequence[str] = (),
     causationid: str | None = None,
     correlationid: str | None = None,
+    despite_taint: bool = False,
 ) -> Entry:
     """Append model.stage_changed after the gates and the seal. Where the version is already in `to`, the entry that
     brought it there comes back.
@@ -122,12 +123,13 @@ async def move(
     QUARANTINED needs no good seal: what was tampered with must be possible to withdraw.
 
     Raises: UnknownModel E7210, MoveNotAllowed E7211, NotDeployable E7212, SimulatedArtifact E7213,
-    ReleaseIncomplete E7214, and what `load_verified` raises."""
+    ReleaseIncomplete E7214, TaintedModel E7123 unless `by` says `despite_taint`, which is recorded; and what
+    `load_verified` raises."""
     known = fold(await registry.entries())
     model = known.find(name, version)
     if model.moves and model.stage is to:
         return await _last_move(model, registry)
-    check_move(model, to)
+    check_move(model, to, despite_taint=despite_taint)
     if to is not Stage.QUARANTINED:
         await asyncio.to_thread(_verified, model, store, key_file)
     before = known.holder(name, to)
@@ -140,7 +142,8 @@ async def move(
         "reason": reason,
     }
     data |= {"approvals": list(approvals), "previous": before.version if before else None, "digest": model.digest}
-    body = _body(model.subject, causationid, correlationid, data)
+    despite = {"despite_taint": True} if model.tainted and despite_taint else {}
+    body = _body(model.subject, causationid, correlationid, data, **despite)
     # The number of the move is its key: of two people who move it at once, one is told that it has moved.
     entry = await registry.append(STAGE_CHANGED, f"{model.id}#{model.moves + 1}", body, at=at)
     if entry.body["data"]["to"] != to.value:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from l07.domain.erasure import Tombstones
 from l07.domain.quality import CurateRules
 from l07.ports.buffer import SealedBatch
 
@@ -19,6 +20,9 @@ class CurateRequest:
     parent: Path | None  # folder of the version before
     golden: Path | None  # frozen JSONL of the track
     output: Path  # a scratch folder; filled only when the version is built
+    erased: Tombstones | None = (
+        None  # whoever they stand for leaves the version before; a version comes of it whatever is left
+    )
     marks: Path | None = None  # the secret under which subjects are hashed; made when the first one comes
 
 
@@ -37,6 +41,10 @@ class Curator(Protocol):
 
     async def build(self, request: CurateRequest) -> Curated:
         """Raises CuratorDied (Transient), DatasetChanged, DatasetUnreadable or GoldenUnreadable (Fatal)."""
+        ...
+
+    async def erased_in(self, folder: Path, tombstones: Tombstones) -> Sequence[str]:
+        """Natural keys of those in a published version for whom a tombstone stands. Raises DatasetUnreadable (E7103)."""
         ...
 
     async def summary(self, folder: Path) -> Mapping[str, Any]:

@@ -128,6 +128,13 @@ class Stream:
         self._drop(away)
         self._pause()
 
+    async def obey(self, rules: IngestRules) -> None:
+        """From now on by these rules: what is under way lands, and what was read ahead is read again."""
+        self.rules = rules
+        self._drop(self.under_way() - self._in_flight())
+        if self._flying:
+            await asyncio.wait(self._flying)
+
     def look_again(self, tps: Collection[TopicPartition]) -> None:
         """Ask `start` anew at the next turn about partitions that it left out; those that are mended go on."""
         self.lost |= set(tps)

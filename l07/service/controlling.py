@@ -17,16 +17,18 @@ from functools import partial
 from typing import Any
 
 from l07.backends import open as backends
-from l07.errors import JobTaken, Transient
+from l07.errors import FileNotRewritten, JobTaken, Transient
 from l07.events import cloudevents, outbound
 from l07.events.record import Message
 from l07.pipeline import announce, train
+from l07.pipeline.forget.datasets import Shelf
+from l07.pipeline.forget.finish import Hands, finish, is_due
 from l07.ports import Bus, ExampleBuffer, Lease, Leases, Subscription
 from l07.routes import Ports, routes
 from l07.runner import Handler, Routes, control_step
 from l07.service.entry import Running, ended
 from l07.service.health import Health
-from l07.service.ingesting import Report, now_text, repeat
+from l07.service.ingesting import Report, now_text, open_erasures, repeat
 from l07.settings import Settings
 
 log = logging.getLogger("l07.control")
@@ -50,6 +52,8 @@ class Control:
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
     members: dict[str, Subscription] = field(default_factory=dict)
     tables: dict[str, Routes] = field(default_factory=dict)
+    hands: Hands | None = None  # of the curator: it alone has everything open that an erasure needs
+    erase_at: float = 0.0
     telling: "asyncio.Task[None] | None" = None  # a line of progress on its way out
 
     @property
@@ -61,10 +65,29 @@ class Control:
         return await announce.announce(self.ports.ledgers(self.members), self.bus, topic=topic, prefix=prefix)
 
     async def handle(self, consumer: str, *, timeout_s: float = 0.0) -> int:
+        if consumer == "curate":
+            await self._erase()
         return await control_step(
             self.members[consumer], self.bus, self.tables[consumer], dlq=self.settings.topics.dlq, stop=self.stop,
             timeout_s=timeout_s,
         )  # fmt: skip
+
+    async def _erase(self) -> None:
+        """What is ordered and not done, and versions that came since; never beside a version that is being built here."""
+        hands, now = self.hands, time.monotonic()
+        if hands is None or now < self.erase_at:
+            return
+        self.erase_at = now + LOOK_S
+        lease = await self.leases.claim("erasure", self.owner) if await is_due(hands) else None
+        if lease is None:
+            return
+        try:
+            await finish(hands)
+            self.health.unsay("erasure")
+        except FileNotRewritten as err:  # everything else is done; a person must do this
+            self.health.say("erasure", err.code, err.message)
+        finally:
+            await self.leases.release(lease)
 
     def told(self, consumer: str, handler: Handler) -> Handler:
         """`handler`, reporting what it is about before, and the seconds that it took after."""
@@ -228,12 +251,15 @@ async def joined(
     """These consumers on a bus that is open, each a member of its group."""
     async with AsyncExitStack() as stack:
         curator = await stack.enter_async_context(backends.open_curator(settings))
-        datasets, jobs, registry = (backends.open_ledger(settings, name) for name in backends.LEDGERS)
+        datasets, jobs, registry = (backends.open_ledger(settings, name) for name in ("datasets", "jobs", "registry"))
         ports = Ports(
             settings, buffer, backends.open_store(settings), backends.open_bases(settings), datasets, jobs, registry,
             trainer=backends.open_trainer(settings), curator=curator, key_file=settings.data_dir / "keys" / "registry.pem",
         )  # fmt: skip
         control = Control(bus, ports, backends.open_leases(settings), report, health, stop)
+        if buffer is not None:
+            shelf = Shelf(datasets, jobs, registry, ports.store, curator, settings, now_text)
+            control.hands = Hands(open_erasures(settings), buffer, bus, shelf)
         for name in consumers:
             table = routes(name, ports)
             control.tables[name] = {kind: control.told(name, handler) for kind, handler in table.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from l07.domain.dataset.version import Refusal
 from l07.domain.example import TrainingExample
-from l07.errors import BadArtifactName, NothingByThatName
+from l07.errors import BadArtifactName, DatasetRevoked, NothingByThatName
 from l07.pipeline import curate
 from l07.pipeline.release import MODEL_NAME
 from l07.ports import Entry, Seal, SealedBatch, SealedRow
@@ -73,11 +73,14 @@ class DatasetCurator:
         entries = await self.folder.datasets.entries()
         standing = curate.Standing.of(entries, name)
         entry = standing.version_with(curate.Waiting(batch.seal.batch_id)) or await self._next_version(batch, standing)
+        if standing.newest is not None and await self.folder.datasets.find(curate.REVOKED, entry.key):
+            entry = standing.newest  # somebody was erased from it since
         await self.refresh()
         return self._dataset(entry)
 
     async def get_dataset(self, dataset_id: str) -> Dataset:
-        """Raises NothingByThatName (E7903), with what is there."""
+        """Raises NothingByThatName (E7903), with what is there; DatasetRevoked (E7122), with what came in its place."""
+        await self._check_not_revoked(dataset_id)
         entry = await self.folder.datasets.find(curate.CREATED, dataset_id)
         if entry is None:
             here = ", ".join(dataset.dataset_id for dataset in (await self.list_datasets())[-3:]) or "none yet"
@@ -85,8 +88,17 @@ class DatasetCurator:
         return self._dataset(entry)
 
     async def list_datasets(self) -> list[Dataset]:
-        """Every version of every track, oldest first."""
-        return [self._dataset(entry) for entry in await self.folder.datasets.entries() if entry.kind == curate.CREATED]
+        """Every version of every track that is not revoked, oldest first."""
+        entries = await self.folder.datasets.entries()
+        revoked = {entry.key for entry in entries if entry.kind == curate.REVOKED}
+        return [self._dataset(entry) for entry in entries if entry.kind == curate.CREATED and entry.key not in revoked]
+
+    async def _check_not_revoked(self, dataset_id: str) -> None:
+        revoked = await self.folder.datasets.find(curate.REVOKED, dataset_id)
+        if revoked is not None:
+            successor = revoked.body["data"]["successor"]
+            text = f"{dataset_id} was revoked: data had to be erased from it; {successor} is the version without them"
+            raise DatasetRevoked(text, id=dataset_id)
 
     async def refresh(self) -> None:
         self.total_datasets = len(await self.list_datasets())

@@ -5,15 +5,15 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from l07.backends import open as backends
-from l07.errors import BufferFull, Transient
+from l07.errors import BufferFull, FileNotRewritten, Transient
 from l07.events import cloudevents
 from l07.events.record import TopicPartition
-from l07.pipeline import announce
+from l07.pipeline import announce, forget
 from l07.pipeline.ingest import IngestRules, ingest_rules
 from l07.pipeline.pressure import pressure_rules
 from l07.ports import Bus, ExampleBuffer, Subscription
@@ -28,6 +28,7 @@ log = logging.getLogger("l07.ingest")
 
 Report = Callable[[Mapping[str, Any]], None]
 TICK_S = 5.0
+ERASURES_S = 1.0
 MOST_BACK_OFF_S = 5.0  # a group forgets members that do not poll; and the input grows meanwhile
 RELAY_REST_S = 0.1
 LAST_RELAY_S = 2.0
@@ -45,10 +46,13 @@ class Ingest:
     report: Report
     stream: Stream
     watch: Watch
+    erasures: forget.Known
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    cleaned: int = 0  # by tombstones up to this entry the buffer was looked through
 
     async def step(self, *, merged: bool, timeout_s: float) -> int:
         """One batch; 0 when there was nothing (merged: the end)."""
+        await self._hear_of_erasures()
         limit, start = self.settings.ingest.slice_records, self.stream.start
         count, applied = await ingest_step(
             self.source, self.buffer, rules=self.rules, limit=limit, merged=merged, timeout_s=timeout_s, start=start
@@ -61,6 +65,7 @@ class Ingest:
         """One turn of the deployed loop: look and tick when that is due, then the batches whose time it is."""
         health = self.watch.health
         try:
+            await self._hear_of_erasures()
             sealed = await self.watch.look()
             if self.watch.is_due("tick", TICK_S):
                 await self.tick()
@@ -92,6 +97,29 @@ class Ingest:
         sealed = await self.buffer.tick(now_ms=now_ms, at_end=at_end, inputs=sorted(inputs))
         if sealed:
             self.report({"phase": "ingest", "sealed": list(sealed)})
+
+    async def _hear_of_erasures(self) -> None:
+        """What was applied before this member heard of them goes too: nothing of it is under way then."""
+        if not self.watch.is_due("erasures", ERASURES_S):
+            return
+        await self.erasures.look()
+        tombstones = self.erasures.tombstones
+        if tombstones.number == self.cleaned:
+            return
+        self.rules = replace(self.rules, tombstones=tombstones)
+        await self.stream.obey(self.rules)
+        gone = await forget.clean(self.buffer, tombstones)
+        self.cleaned = tombstones.number
+        log.warning("tombstones_loaded", extra={"tombstones": tombstones.number, "gone": gone})
+        if gone:
+            await self._rewrite_file()
+
+    async def _rewrite_file(self) -> None:
+        """Where it may not be done, records go on coming in: whoever ordered the erasure is told by his own command."""
+        try:
+            await self.buffer.rewrite_file()
+        except FileNotRewritten as err:
+            log.error("file_not_rewritten", extra={"code": err.code, "why": err.message})
 
     async def _compare_logs(self) -> None:
         """A partition whose topic was made again under us goes back, and `start` finds out why."""
@@ -156,6 +184,11 @@ async def repeat(
             await pause(stop, rest_s)
 
 
+def open_erasures(settings: Settings) -> forget.Known:
+    """What is recorded in the data folder. Its key file must be there once something is."""
+    return forget.Known(backends.open_ledger(settings, "erasures"), lambda: backends.marks_if_any(settings))
+
+
 def now_text() -> str:
     """The time of a ledger entry: RFC 3339, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -176,13 +209,15 @@ async def opened_ingest(
         start = resume_from(bus, buffer, halts=halts, inputs=input_topics(settings), logs=logs)
         group = bus.subscribe(input_topics(settings), group=INGEST_GROUP, start=start)
         source = await stack.enter_async_context(group)
-        rules = ingest_rules(settings, cluster=bus.cluster)
+        erasures = open_erasures(settings)
+        await erasures.look()  # before the first slice, whatever the buffer has lost
+        rules = replace(ingest_rules(settings, cluster=bus.cluster), tombstones=erasures.tombstones)
         stream = Stream(source, buffer, start, rules=rules, slice_records=settings.ingest.slice_records, logs=logs)
         watch = Watch(
             bus, buffer, stream, halts or Halts(), health or Health("ingest", stall_s=settings.health.stall_s),
             input_topics(settings), pressure_rules(settings), settings.backpressure, settings.health,
         )  # fmt: skip
-        ingest = Ingest(settings, bus, buffer, rules, source, report, stream, watch)
+        ingest = Ingest(settings, bus, buffer, rules, source, report, stream, watch, erasures)
         try:
             yield ingest
         finally:

@@ -56,16 +56,18 @@ class ModelRegistry:
         model = fold(await self.folder.registry.entries()).of_job(name, job_id)
         return model.id if model else None
 
-    async def transition_stage(self, model_id: str, to: Stage, *, by: str, reason: str) -> ModelArtifact:
+    async def transition_stage(
+        self, model_id: str, to: Stage, *, by: str, reason: str, despite_taint: bool = False
+    ) -> ModelArtifact:
         """Move a model, if the table and its gates allow it. Repeated, it changes nothing.
 
         Raises: UnknownModel E7210, MoveNotAllowed E7211, NotDeployable E7212, SimulatedArtifact E7213,
-        ReleaseIncomplete E7214, and E7220-E7230 when its seal does not hold."""
+        ReleaseIncomplete E7214, TaintedModel E7123 (unless `by` says `despite_taint`: recorded), and E7220-E7230 when its seal does not hold."""
         model = await self.get_model(model_id)
         folder = self.folder
         await release.move(
             name=model.name, version=model.version, to=Stage(to), by=by, reason=reason, registry=folder.registry,
-            store=folder.store, key_file=folder.key_file, at=now_text(),
+            store=folder.store, key_file=folder.key_file, at=now_text(), despite_taint=despite_taint,
         )  # fmt: skip
         return await self.get_model(model_id)
 

@@ -73,6 +73,12 @@ class Curriculum(Group):
     )
 
 
+class Erasure(Group):
+    due_s: int = Field(
+        30 * 86400, ge=0, description="what `dataset.revoked` and `model.tainted` say: by then the model is replaced"
+    )
+
+
 class Match(Group):
     domains: tuple[str, ...] = Field((), description="domains of this track; empty: all")
     sources: tuple[str, ...] = Field((), description="event sources of this track; empty: all")

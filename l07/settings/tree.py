@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from l07.settings.base import Group
-from l07.settings.data import Contrast, Curriculum, Filter, Track
+from l07.settings.data import Contrast, Curriculum, Erasure, Filter, Track
 from l07.settings.group import Backpressure, Health
 from l07.settings.servers import Buffer, Bus
 from l07.settings.training import Models, Training, Validation
@@ -27,6 +27,7 @@ class Settings(Group):
     filter: Filter = Field(default_factory=Filter)
     contrast: Contrast = Field(default_factory=Contrast)
     curriculum: Curriculum = Field(default_factory=Curriculum)
+    erasure: Erasure = Field(default_factory=Erasure)
     tracks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], Track] = Field(
         default_factory=lambda: {"default": Track()}
     )

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from l07.backends.sqlite.erase import empty_write_ahead_log, rewrite
 from l07.backends.sqlite.log import (
     connect,
     end_offsets,
@@ -139,6 +140,13 @@ class SqliteBus:
             if getattr(err, "sqlite_errorcode", None) is None:  # not SQLite's: ours, a bug
                 raise
             raise translated(err, self._path) from err
+
+    async def rewrite(self, topics: Sequence[str], change: Callable[[Record], Record | None]) -> int:
+        """How many records changed: `change` says what lies in a record's place from then on, None as it was. Nothing of what
+        was there is left in the file when this returns."""
+        done = await self._on(self._writer, lambda: rewrite(self._write_db, topics, change))
+        await self._on(self._writer, lambda: empty_write_ahead_log(self._write_db))
+        return done
 
     def _close(self) -> None:
         for thread, name in ((self._writer, "_write_db"), (self._reader, "_read_db")):

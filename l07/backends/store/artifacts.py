@@ -46,6 +46,10 @@ class FolderStore:
         await asyncio.to_thread(_publish, scratch, target)
         return uri
 
+    async def remove(self, uri: str) -> None:
+        """Cut off in the middle, what is left lies among the leftovers that the next start removes."""
+        await asyncio.to_thread(_remove, self.path(uri), self.scratch(f"removed-{uri}"))
+
     def path(self, uri: str) -> Path:
         return self._root.joinpath(*_parts(uri))
 
@@ -72,6 +76,14 @@ def _publish(scratch: Path, target: Path) -> None:
             for folder in (target.parent, target.parent.parent):
                 sync(folder)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove(target: Path, scratch: Path) -> None:
+    with disk_errors(target):
+        if target.exists():
+            target.rename(scratch / "content")
+            sync(target.parent)
+        shutil.rmtree(scratch)
 
 
 def _rename(scratch: Path, target: Path) -> None:

@@ -3,10 +3,12 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from l07.domain.erasure import Tombstones
 from l07.domain.quality import CurateRules
 from l07.errors import DatasetConflict
 from l07.events import outbound
@@ -16,6 +18,8 @@ from l07.settings import Settings, Track
 log = logging.getLogger("l07.curate")
 
 CREATED = "dataset.created"
+KEPT = "dataset.kept"  # a version from which somebody was erased, and of which too little is left to learn from
+REVOKED = "dataset.revoked"
 PENDING = "batch.pending"
 
 EVENT_FIELDS = (
@@ -125,11 +129,16 @@ async def next_version(
     store: ArtifactStore,
     curator: Curator,
     settings: Settings,
+    erased: Tombstones | None = None,
+    at: str = "",
 ) -> Entry | Mapping[str, Any]:
-    """The recorded version that takes these batches in, or why there is none; then nothing is recorded."""
+    """The recorded version that takes these batches in, or why there is none; then nothing is recorded.
+
+    With `erased` there need be no batch, and there always is a version: it is recorded `at` then."""
     track = cause.data.track
     scratch = store.scratch(f"dataset-{cause.data.batch_id}")
     request = _request(track, batches, state, scratch, store=store, settings=settings)
+    request = replace(request, erased=erased)
     curated = await curator.build(request)
     if not curated.version:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -140,9 +149,10 @@ async def next_version(
     ids = [batch.seal.batch_id for batch in batches]
     if list(manifest["batches"]) != ids:
         raise DatasetConflict(f"{uri} was built from {manifest['batches']}, not from {ids}; move it away", uri=uri)
-    at = _time(batches[-1].seal.sealed_at_ms)
+    at = at or _time(batches[-1].seal.sealed_at_ms)
     body = _body(cause, manifest, uri) | {"announced": {batch.seal.batch_id: identity(batch) for batch in batches}}
-    return await ledger.append(CREATED, f"{track}:{curated.version}", body, at=at)
+    kind = KEPT if "withheld" in manifest else CREATED
+    return await ledger.append(kind, f"{track}:{curated.version}", body, at=at)
 
 
 def _request(
@@ -223,7 +233,7 @@ class Standing:
     """Where a track stands: a fold over the ledger."""
 
     def __init__(self) -> None:
-        self.newest: Entry | None = None
+        self.versions: list[Entry] = []  # that are not revoked
         self.pending: list[Waiting] = []  # batches that wait, in the order of their entries
         self._version_of: dict[Waiting, Entry] = {}
 
@@ -231,8 +241,12 @@ class Standing:
     def of(cls, entries: Sequence[Entry], track: str) -> "Standing":
         state = cls()
         for entry in entries:
-            if entry.kind == CREATED and entry.body["data"]["dataset"] == track:
-                state.newest = entry
+            if entry.kind in (CREATED, KEPT, REVOKED) and entry.body["data"]["dataset"] != track:
+                continue
+            if entry.kind == REVOKED:
+                state.versions = [version for version in state.versions if version.key != entry.key]
+            elif entry.kind in (CREATED, KEPT):
+                state.versions.append(entry)
                 announced = entry.body.get("announced", {})
                 for batch_id in entry.body.get("batches", ()):
                     names = {Waiting(batch_id), Waiting(batch_id, announced.get(batch_id, ""))}
@@ -241,6 +255,11 @@ class Standing:
             elif entry.kind == PENDING and entry.body["track"] == track:
                 state.pending.append(Waiting(entry.body["batch_id"], entry.body["cause"]))
         return state
+
+    @property
+    def newest(self) -> Entry | None:
+        """What the next version follows."""
+        return self.versions[-1] if self.versions else None
 
     def version_with(self, batch: Waiting) -> Entry | None:
         """The entry of the version that took the batch in."""

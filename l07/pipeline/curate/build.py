@@ -20,25 +20,16 @@ from l07.domain.dataset import (
     sizes,
 )
 from l07.domain.deeds import deeds_of, shared
+from l07.domain.erasure import Tombstones
 from l07.domain.example import Provenance, TrainingExample
 from l07.domain.outliers import Run, strangeness
 from l07.domain.quality import CurateRules
 from l07.domain.selection import lowest, stratified_cap
+from l07.pipeline.curate.forgetting import Parent as Parent
+from l07.pipeline.curate.forgetting import without
 from l07.pipeline.curate.intake import Hashed, Intake, revised, take_in, unhashed
 from l07.pipeline.curate.twins import Bodies, Body, Twins, drop_duplicates
 from l07.ports import SealedBatch
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The version before: its number, everyone it knows, its groups, the meaning of its labels, and its texts on
-    demand."""
-
-    version: str
-    members: Mapping[str, Member]
-    groups: Sequence[Group]
-    meaning: Mapping[str, Any]
-    bodies: Bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +71,7 @@ class Draft:
     counts: Mapping[str, int]  # already_in_dataset, scrubbed, golden_twins, ...
     meaning: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[DatasetWarning] = ()
+    withheld: Refusal | None = None
 
 
 def meaning_of(rules: CurateRules) -> dict[str, Any]:
@@ -98,9 +90,14 @@ def build(
     parent: Parent | None = None,
     golden: Sequence[Golden] = (),
     hashed: Hashed = unhashed,
+    erased: Tombstones | None = None,
 ) -> Draft | Refusal:
     """The next version. The order of rows within a batch does not show; no clock, no chance but the keyed hash.
-    `hashed` makes of a subject's name what is stored."""
+    `hashed` makes of a subject's name what is stored. With `erased` somebody leaves for ever, and there is a version
+    whatever is left: `withheld` says why nobody is to learn from it."""
+    whole = parent
+    if parent is not None and erased:
+        parent = without(parent, erased)
     before = dict(parent.members) if parent else {}
     intake = take_in(batches, before, rules, hashed=hashed)
     work = _Work(rules, before, parent.bodies if parent else _no_bodies)
@@ -115,10 +112,11 @@ def build(
     members = dict(sorted(work.members.items()))
     meaning = meaning_of(rules)
     same_meaning = parent is None or dict(parent.meaning) == meaning
-    difference = change(before.values(), members.values())
-    refused = refusal(members.values(), changed=bool(difference))
-    if refused:
+    difference = change(whole.members.values() if whole else (), members.values())
+    refused = refusal(members.values(), changed=bool(difference) or bool(erased))
+    if refused and not erased:
         return refused
+    gone = {"erased": len(whole.members) - len(before)} if whole and erased else {}
     return Draft(
         number=next_number(parent.version if parent else None, difference, same_meaning=same_meaning),
         members=members,
@@ -126,8 +124,9 @@ def build(
         examples={key: example for key, example in work.examples.items() if members[key].table},
         lineage=_lineage(intake),
         difference=difference,
-        counts={**intake.counts, **work.counts},
+        counts={**intake.counts, **work.counts, **gone},
         meaning=meaning,
+        withheld=refused,
         warnings=work.warnings,
     )
 

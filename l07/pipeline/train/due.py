@@ -116,7 +116,7 @@ async def preempted(job: Queued, *, jobs: Ledger, at: str) -> None:
     await record(job, "job.preempted", begun[-1].key, body, jobs=jobs, at=at)
 
 
-async def cancel(name: str, *, jobs: Ledger, by: str, at: str) -> Entry:
+async def cancel(name: str, *, jobs: Ledger, by: str, at: str, reason: str = "") -> Entry:
     """End the job for good, by its id or "<track>:<version>". Its trainer sees it and ends the child.
 
     Raises:
@@ -129,7 +129,7 @@ async def cancel(name: str, *, jobs: Ledger, by: str, at: str) -> Entry:
             return done
         if any(e.kind in ("training.completed", "job.ended") and e.body.get("queued") == key for e in entries):
             raise JobMoveRefused(f"job {name} has its result, or has ended: it cannot be cancelled", job=name)
-        body = {"track": key.rpartition(":")[0], "queued": key, "by": by}
+        body = {"track": key.rpartition(":")[0], "queued": key, "by": by, **({"reason": reason} if reason else {})}
         entry = await jobs.append_after(len(entries), CANCELLED, key, body, at=at)
         if entry is not None:
             return entry

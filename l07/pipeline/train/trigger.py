@@ -20,7 +20,11 @@ async def on_dataset_created(cause: DatasetCreated, *, jobs: Ledger, datasets: L
     if track is None:
         await jobs.append("job.declined", key, {"reason": "no such track in the settings"}, at=cause.time)
         return
-    reason = await _why_not(cause, jobs=jobs, datasets=datasets, settings=settings)
+    revoked = await _revoked(datasets)
+    if key in revoked:
+        reason = "the version was revoked"
+    else:
+        reason = await _why_not(cause, jobs=jobs, datasets=datasets, settings=settings, revoked=revoked)
     body = {
         "track": data.dataset,
         "version": data.version,
@@ -35,13 +39,20 @@ async def on_dataset_created(cause: DatasetCreated, *, jobs: Ledger, datasets: L
         await jobs.append("job.queued", key, body, at=cause.time)
 
 
-async def _why_not(cause: DatasetCreated, *, jobs: Ledger, datasets: Ledger, settings: Settings) -> str:
+async def _revoked(datasets: Ledger) -> frozenset[str]:
+    """Versions, "<track>:<version>"; whatever learnt from one is to be replaced."""
+    return frozenset(entry.key for entry in await datasets.entries() if entry.kind == "dataset.revoked")
+
+
+async def _why_not(
+    cause: DatasetCreated, *, jobs: Ledger, datasets: Ledger, settings: Settings, revoked: frozenset[str]
+) -> str:
     rule = settings.tracks[cause.data.dataset].train
     rows = cause.data.splits.get("train", 0)
     if rows < rule.min_rows:
         return f"{rows} train rows of the {rule.min_rows} that a job needs"
     last = _last_trained(await jobs.entries(), cause.data.dataset)
-    if last is None:
+    if last is None or f"{cause.data.dataset}:{last.body['data']['dataset_version']}" in revoked:
         return ""
     new = await _rows_added_since(
         datasets, cause.data.dataset, str(last.body["data"]["dataset_version"]), cause.data.version

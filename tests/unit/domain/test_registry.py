@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from l07.domain.registry import NEXT_STAGES, SIMULATED, ModelVersion, Stage, check_move, fold
-from l07.errors import L07Error, MoveNotAllowed, NotDeployable, ReleaseIncomplete, SimulatedArtifact, UnknownModel
+from l07.errors import (
+    L07Error,
+    MoveNotAllowed,
+    NotDeployable,
+    ReleaseIncomplete,
+    SimulatedArtifact,
+    TaintedModel,
+    UnknownModel,
+)
 
 D, S, P, A, Q = Stage.DEVELOPMENT, Stage.STAGING, Stage.PRODUCTION, Stage.ARCHIVED, Stage.QUARANTINED
 ALLOWED = {(D, S), (S, P), (D, A), (S, A), (P, A), (D, Q), (S, Q), (P, Q), (A, Q)}  # SPEC.md, "model registry"
@@ -144,3 +152,15 @@ def test_what_was_simulated_passes_no_gate_but_can_be_withdrawn(was: Stage, to: 
             check_move(model, to)
     else:
         check_move(model, to)
+
+
+def test_a_tainted_model_passes_no_gate_unless_a_person_says_so_and_can_always_be_withdrawn() -> None:
+    due = "2026-02-01T00:00:00Z"
+    tainted = an_entry(2, "model.tainted", "models/default:1.0.0", {"due": due})
+    model = fold([registered(), validated(3, "DEPLOY", digest="aa"), tainted]).find("default", "1.0.0")
+    assert model.tainted == due
+    with pytest.raises(TaintedModel, match="E7123"):
+        check_move(model, S)
+    check_move(model, S, despite_taint=True)
+    check_move(model, A)
+    check_move(model, Q)

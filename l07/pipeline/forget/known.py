@@ -1,0 +1,56 @@
+"""The ledger `erasures`: ordering, and hearing of what was ordered."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from l07.domain.erasure import AGAIN, ORDERED, WIDENED, Erasure, Erasures, Tombstones, fold, order_of
+from l07.domain.marks import Marks
+from l07.ports import Ledger
+
+Secret = Callable[[], Marks | None]  # None: there is no key file yet
+
+
+@dataclass(slots=True)
+class Known:
+    """What is recorded, as of the last look. A look costs next to nothing while nothing has come."""
+
+    ledger: Ledger
+    secret: Secret
+    state: Erasures = field(default_factory=Erasures)
+
+    @property
+    def tombstones(self) -> Tombstones:
+        return self.state.tombstones
+
+    async def look(self) -> bool:
+        """Whether tombstones came since the last look. Raises SecretMissing (E7121)."""
+        if not await self.ledger.entries(after=self.state.read):
+            return False
+        before = self.tombstones.number
+        self.state = fold(await self.ledger.entries(), self.secret())
+        return self.tombstones.number != before
+
+
+async def order(
+    known: Known, marks: Marks, kind: str, names: Collection[str], *, reason: str, by: str, at: str
+) -> tuple[Erasure, bool]:
+    """Record it, before anything is done; and whether it had been recorded already: then it is done once more, for what came
+    to lie somewhere since. `names` go no further than this."""
+    await known.look()
+    key, body = order_of(marks, kind, names, reason=reason, by=by)
+    before = known.state.orders.get(key)
+    if before is None:
+        await known.ledger.append(ORDERED, key, body, at=at)
+    elif before.done_at:
+        await known.ledger.append(AGAIN, f"{key}/{before.asked}", {"of": key, "by": by, "reason": reason}, at=at)
+    await known.look()
+    return known.state.orders[key], before is not None
+
+
+async def widen(known: Known, erasure: Erasure, kind: str, names: Collection[str], *, at: str) -> None:
+    """Tombstones for what was found to belong to it, such as the runs of a person: their scores do not name him."""
+    marks = known.tombstones.marks
+    new = sorted({marks.of(kind, name) for name in names} - known.tombstones.stones.get(kind, frozenset()))
+    if new:
+        await known.ledger.append(WIDENED, f"{erasure.key}/{new[0]}", {"of": erasure.key, "marks": {kind: new}}, at=at)
+        await known.look()
