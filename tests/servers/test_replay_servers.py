@@ -131,6 +131,20 @@ def test_dead_letters_on_kafka_are_listed_shown_and_retried(l07: Callable[..., A
     assert ingest.wait(30) == 0
 
 
+def test_a_run_is_explained_from_kafka_and_redis(l07: Callable[..., Any], unique: str) -> None:
+    events = the_events(20)
+    l07("send", "-", stdin=b"\n".join(events))
+    assert l07("explain", "run-7")["now"] == "on the bus, and not read yet"
+    l07("replay")
+    story = l07("explain", "run-7")
+    assert story["now"] == "joined, in the open batch default-1; the gates say ACCEPT"
+    assert [event["use"] for event in story["events"]] == ["counts", "counts"]
+    repeated = l07("explain", "run-0")  # its trace was sent twice
+    assert sorted(event["use"].partition(":")[0] for event in repeated["events"]) == ["counts", "counts", "passed over"]
+    assert l07("explain", "run-7", "--no-scan")["events"] == story["events"]
+    l07("explain", "run-99", code="E7903")
+
+
 def until(look: Callable[[], list[Any]], *, count: int, limit_s: float = 60.0) -> list[Any]:
     deadline = time.monotonic() + limit_s
     while len(found := look()) < count:
