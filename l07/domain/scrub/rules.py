@@ -1,0 +1,43 @@
+"""The shape of a rule of the scrub, and what the patterns share.
+
+Patterns are RE2 over the bytes of a row whose texts are joined by NUL, so none may match a NUL. A line feed that JSON has
+written as backslash and n is there as \\x01 and a line feed: `\\nAKIA...` has its word's edge where it belongs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+END = r"(?:[^0-9A-Za-z_-]|\z)"
+# what stands between a label and its value: {"label": "v"}, label=v, --label v, <label>v<, {"name": "label", "value": "v"}
+QUOTE = r"\\*[\"'`]"
+SAID = (
+    rf"(?:(?:{QUOTE})?\]?\s*(?::=|=>|[:=|]{{1,2}})\s*[fbru]?(?:{QUOTE})?"
+    rf"|(?:{QUOTE})?\s*>\s*"
+    rf"|{QUOTE},\s*{QUOTE}(?i:value){QUOTE}\s*:\s*{QUOTE}"
+    rf"|\s+(?i:is|was|to)\s*:?\s+(?:{QUOTE})?"
+    r"|\s*\(\s*"
+)
+BETWEEN = rf"{SAID}|\s+(?:{QUOTE})?)"  # or nothing but a space: for values that no word can be taken for
+SAID += ")"
+
+
+def whole(value: str, before: str) -> str:
+    """No second look."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One way to recognise one kind. The first group that took part is the value."""
+
+    kind: str
+    pattern: str
+    gate: str = ""  # shorter, found in every text in which `pattern` is found; empty: the pattern itself
+    # the second look: the value and the text before it -> the part of the value to replace, "" for none
+    check: Callable[[str, str], str] = whole
+    same: Callable[[str], str] = str  # two spellings with the same result are one value
+    personal: bool = False  # else a secret
+
+
+def compact(value: str) -> str:
+    """Without separators and case: two spellings of one number."""
+    return "".join(c for c in value if c.isalnum()).upper()
