@@ -238,7 +238,7 @@ def _manifest(
         **statistics(draft.members.values()),
         "counts": dict(draft.counts),
         "meaning": dict(draft.meaning),
-        "config": asdict(rules),
+        "config": asdict(rules) | {"scanners": list(rules.scanners)},
         "seed": rules.seed,
         "sketch": SCHEME,
         "deeds": DEEDS,

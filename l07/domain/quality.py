@@ -13,7 +13,7 @@ Decision = Literal["ACCEPT", "REVIEW", "REJECT", "QUARANTINE"]
 
 @dataclass(frozen=True, slots=True)
 class CurateRules:
-    """All numbers that a version depends on; they stand in its manifest. Names and units as in the settings."""
+    """All that a version depends on; they stand in its manifest. Names and units as in the settings."""
 
     seed: int = 7
     quality_threshold: float = 70.0  # 0-100; the script has compared it, a change makes a new major version
@@ -22,7 +22,11 @@ class CurateRules:
     outlier_z: float = 3.5
     near_duplicate_similarity: float = 0.95
     cluster_similarity: float = 0.7
+    scrub_secrets: str = "scrub"
+    scrub_personal: str = "keep_arguments"
     max_secrets: int = 5
+    max_personal: int = 50
+    scanners: tuple[str, ...] = ()
     contrast_ratio: float = 2.0
     max_examples: int = 500_000
     completeness: bool = True  # the switches of the stages; a stage that is off changes nothing

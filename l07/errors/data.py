@@ -39,6 +39,12 @@ class DatasetConflict(Fatal):
     code = "E7106"
 
 
+class NoScanner(Fatal):
+    """A scanner of `filter.scanners` is not there, is not callable, or does not answer with spans of the text."""
+
+    code = "E7107"
+
+
 class RlhfNotBuilt(Refused):
     """RLHF is not built yet: no reward model can be trained, and no policy optimised."""
 

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from l07.domain.example import FEATURES, TrainingExample, measure
 from l07.domain.quality import Verdict, judge
@@ -33,7 +33,11 @@ class FilterConfig:
     confidence_threshold: float = 0.6  # smallest confidence, 0-1
     max_outlier_probability: float = 0.15  # a rank within (source, domain)
     outlier_z: float = 3.5  # REVIEW only where the robust z is above this too
+    scrub_secrets: Literal["scrub", "off"] = "scrub"
+    scrub_personal: Literal["scrub", "keep_arguments", "keep", "off"] = "keep_arguments"
     max_secrets: int = 5  # more different secrets than this: quarantine
+    max_personal: int = 50  # more different personal values than this, of those that would be scrubbed: quarantine
+    scanners: tuple[str, ...] = ()  # entry points l07.scanners, or package.module:function
     injection_threshold: float = 0.45  # score of a hijacked run, 0-1, from which it is quarantined
     completeness: bool = True  # switches of the stages
     outliers: bool = True
@@ -43,7 +47,7 @@ class FilterConfig:
     def __post_init__(self) -> None:
         shares = (self.confidence_threshold, self.max_outlier_probability, self.injection_threshold)
         fits = 0 <= self.quality_threshold <= 100 and all(0 <= share <= 1 for share in shares)
-        if not fits or self.outlier_z <= 0 or self.max_secrets < 0:
+        if not fits or self.outlier_z <= 0 or min(self.max_secrets, self.max_personal) < 0:
             raise ValueError(f"out of range: {self}")
 
     @classmethod
@@ -54,7 +58,11 @@ class FilterConfig:
             confidence_threshold=rule.confidence_threshold,
             max_outlier_probability=rule.max_outlier_probability,
             outlier_z=rule.outlier_z,
+            scrub_secrets=rule.scrub.secrets,
+            scrub_personal=rule.scrub.personal,
             max_secrets=rule.max_secrets,
+            max_personal=rule.max_personal,
+            scanners=rule.scanners,
             injection_threshold=rule.injection.threshold,
             completeness=rule.completeness.enabled,
             outliers=rule.outliers.enabled,
@@ -93,7 +101,7 @@ class ExampleQualityFilter:
 
     def _gates(self, example: TrainingExample) -> Verdict:
         from l07.domain.injection import inspect, weighed
-        from l07.domain.scrub import scrub
+        from l07.domain.scrub import Policy, scrub
 
         config = self.config
         reasons = gate(
@@ -103,9 +111,12 @@ class ExampleQualityFilter:
         verdict = judge(example, "REJECT" if reasons else "ACCEPT", reasons, complete=config.completeness)
         if config.injection:
             verdict = weighed(verdict, inspect(example.goal, example.messages), threshold=config.injection_threshold)
-        found = scrub(example.goal, example.messages, example.tools)
-        if found.hits > config.max_secrets:
-            return Verdict("QUARANTINE", (*verdict.reasons, *(f"secret_{kind}" for kind in found.kinds)))
+        policy = Policy(
+            config.scrub_secrets, config.scrub_personal, config.scanners, config.max_secrets, config.max_personal
+        )
+        found = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
+        if spill := found.spill(policy):
+            return Verdict("QUARANTINE", (*verdict.reasons, *spill))
         return verdict
 
     def _outliers(self, examples: Sequence[TrainingExample], numbers: Sequence[int]) -> dict[int, tuple[str, ...]]:

@@ -34,6 +34,17 @@ class Injection(Group):
     )
 
 
+class Scrub(Group):
+    secrets: Literal["scrub", "off"] = Field(
+        "scrub", description="scrub: placeholders in the whole row; off: not looked for"
+    )
+    personal: Literal["scrub", "keep_arguments", "keep", "off"] = Field(
+        "keep_arguments",
+        description="keep_arguments: scrubbed, except for values that the goal says or a call passes; scrub: those too; "
+        "keep: counted only; off: not looked for",
+    )
+
+
 class Filter(Group):
     quality_threshold: float = Field(70.0, ge=0, le=100, description="gate: smallest quality score, 0-100")
     confidence_threshold: Fraction = Field(0.6, description="gate: smallest confidence, 0-1")
@@ -49,7 +60,15 @@ class Filter(Group):
     duplicates: Duplicates = Field(default_factory=Duplicates)
     outliers: Outliers = Field(default_factory=Outliers)
     injection: Injection = Field(default_factory=Injection)
-    max_secrets: int = Field(5, ge=0, description="more hits of the scrub than this: quarantine")
+    scrub: Scrub = Field(default_factory=Scrub, description="what happens to secrets and to personal data")
+    max_secrets: int = Field(5, ge=0, description="more different secrets in a run than this: quarantine")
+    max_personal: int = Field(
+        50, ge=0, description="more different personal values to be scrubbed in a run than this: quarantine"
+    )
+    scanners: tuple[str, ...] = Field(
+        (),
+        description="more detectors of personal data: names of the entry points l07.scanners, or package.module:function",
+    )
 
 
 class Contrast(Group):

@@ -6,17 +6,18 @@ learns `<iban_1>` has learnt to make a wrong call (330 of 601 real banking runs 
 587 travel runs an address). So by default it is replaced everywhere but there (`keep_arguments`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
 
+from l07.domain.quality import CurateRules
 from l07.domain.scrub.checks import luhn
 from l07.domain.scrub.engine import Find, calls_in, closed, engine, replaced, replacer, row_of
+from l07.domain.scrub.scanners import scanned
 
-__all__ = ["Policy", "Scanner", "Scrubbed", "Span", "finds", "luhn", "scrub"]
+__all__ = ["SCRUBBED", "Policy", "Scrubbed", "finds", "luhn", "policy_of", "scrub"]
 
-Span = tuple[int, int, str]  # start and end in characters, kind
-Scanner = Callable[[str], Iterable[Span]]  # a text -> what in it is personal data
+SCRUBBED = "scrubbed"  # the reason of a row that was changed: a note, no fault
 Secrets = Literal["scrub", "off"]
 Personal = Literal["scrub", "keep_arguments", "keep", "off"]
 
@@ -27,7 +28,20 @@ class Policy:
 
     secrets: Secrets = "scrub"
     personal: Personal = "keep_arguments"
-    scanners: tuple[Scanner, ...] = ()
+    scanners: tuple[str, ...] = ()  # names; see scanners.py
+    max_secrets: int = 5  # different ones in a row; more: quarantine
+    max_personal: int = 50  # the same for personal data that would be replaced
+
+
+def policy_of(rules: CurateRules) -> Policy:
+    """What a version's rules say of the scrub."""
+    return Policy(
+        cast(Secrets, rules.scrub_secrets),
+        cast(Personal, rules.scrub_personal),
+        rules.scanners,
+        rules.max_secrets,
+        rules.max_personal,
+    )
 
 
 DEFAULT = Policy()
@@ -35,7 +49,7 @@ DEFAULT = Policy()
 
 @dataclass(frozen=True, slots=True)
 class Scrubbed:
-    """The values without what was found. Counts are different values by kind, not places: one password that is said
+    """The values without what was found; none where the row is a spill. Counts are different values by kind, not places: one password that is said
     seven times is no spill."""
 
     values: tuple[Any, ...]
@@ -53,6 +67,20 @@ class Scrubbed:
         """Different values that were replaced."""
         return sum(self.kinds.values())
 
+    def spill(self, policy: Policy) -> tuple[str, ...]:
+        """Why the row is for quarantine: it holds more different values than the limits allow. Empty: it is not."""
+        secret, own = sum(self.secrets.values()), sum(self.personal.values())
+        return (
+            *(f"secret_{kind}" for kind in self.secrets if secret > policy.max_secrets),
+            *(f"personal_{kind}" for kind in self.personal if own > policy.max_personal),
+        )
+
+    def counts(self) -> dict[str, int]:
+        """For the counts of a version: rows that changed, values by kind that were replaced and that stayed."""
+        replaced = {f"scrubbed_{kind}": number for kind, number in self.kinds.items()}
+        stayed = {f"kept_{kind}": number for kind, number in self.kept.items()}
+        return {**({"scrubbed": 1} if replaced else {}), **replaced, **stayed}
+
 
 def scrub(*values: Any, policy: Policy = DEFAULT, task: Sequence[Any] = ()) -> Scrubbed:
     """One row's texts and structures; `task` is where the task is told, beside the arguments of calls. What is found in
@@ -64,14 +92,21 @@ def scrub(*values: Any, policy: Policy = DEFAULT, task: Sequence[Any] = ()) -> S
     kept = _kept(found, policy, (*task, *calls_in(values)))
     names, counts = _named([find for find in found if (find.kind, find.same) not in kept])
     secret = {find.kind for find in found if not find.personal}
-    plain = frozenset(find.value for find in found if not find.personal and len(find.value) >= 8)
-    replace = replacer(names, plain) if names else None
-    return Scrubbed(
-        tuple(replaced(value, replace) for value in values) if replace else values,
+    told = Scrubbed(
+        (),
         {kind: count for kind, count in counts.items() if kind in secret},
         {kind: count for kind, count in counts.items() if kind not in secret},
         _counted(kept),
     )
+    return told if told.spill(policy) else replace(told, values=_clean(values, names, found))
+
+
+def _clean(values: tuple[Any, ...], names: Mapping[str, str], found: Sequence[Find]) -> tuple[Any, ...]:
+    if not names:
+        return values
+    anywhere = frozenset(find.value for find in found if not find.personal and len(find.value) >= 8)
+    change = replacer(names, anywhere)
+    return tuple(replaced(value, change) for value in values)
 
 
 def finds(text: str, *, policy: Policy = DEFAULT) -> Iterator[tuple[str, str]]:
@@ -82,12 +117,8 @@ def finds(text: str, *, policy: Policy = DEFAULT) -> Iterator[tuple[str, str]]:
 
 def _finds(data: bytes, policy: Policy) -> Iterator[Find]:
     yield from engine(policy.secrets == "scrub", policy.personal != "off").finds(data)
-    text = data.decode("utf-8", "surrogatepass") if policy.scanners else ""
-    for scanner in policy.scanners:
-        for start, end, kind in scanner(text):
-            at = len(text[:start].encode("utf-8", "surrogatepass"))
-            value = text[start:end]
-            yield Find(kind, value, value, True, at, at + len(value.encode("utf-8", "surrogatepass")))
+    if policy.scanners and policy.personal != "off":
+        yield from scanned(data.decode("utf-8", "surrogatepass"), policy.scanners)
 
 
 def _kept(found: Sequence[Find], policy: Policy, task: Sequence[Any]) -> frozenset[tuple[str, str]]:

@@ -158,7 +158,12 @@ def public_ip(value: str, before: str) -> str:
     except ValueError:
         return ""
     said = before.lower().rstrip(" :=\"'")
-    if not address.is_global or address.is_multicast or value in _RESOLVERS or said.endswith(("v", "version", "section", "release")):
+    if (
+        not address.is_global
+        or address.is_multicast
+        or value in _RESOLVERS
+        or said.endswith(("v", "version", "section", "release"))
+    ):
         return ""
     return "" if address.version == 4 and all(int(octet) < 20 for octet in value.split(".")) else value
 
@@ -197,7 +202,9 @@ def phone_national(value: str, before: str) -> str:
 def email(value: str, before: str) -> str:
     """Not the user of a git address or of a URL."""
     local = value.partition("@")[0].lower()
-    return "" if local in {"git", "hg", "svn"} or before.endswith("://") or re.search(r"://[^\s/@]*$", before) else value
+    return (
+        "" if local in {"git", "hg", "svn"} or before.endswith("://") or re.search(r"://[^\s/@]*$", before) else value
+    )
 
 
 def entropy(text: str) -> float:

@@ -15,6 +15,7 @@ from l07.domain.scrub.secrets import secrets
 
 LONG = 1000  # characters; a longer text is no value of its key
 _ESCAPES = ((rb"\n", b"\x01\n"), (rb"\r", b"\x01\r"), (rb"\t", b"\x01\t"))
+LITERAL = 200  # characters; a longer value costs an automaton more than a search
 BEFORE = 48  # bytes before a find that its check may look at
 
 
@@ -46,10 +47,21 @@ class Engine:
         claimed: list[tuple[int, int]] = []
         for number in sorted(self._gate.Match(row) or ()):
             rule = self._rules[number]
-            for match in self._patterns[number].finditer(row):
-                find = _find(rule, row, match)
-                if find is not None and _claim(claimed, find.start, find.end):
+            for find in _matches(rule, self._patterns[number], row):
+                if _claim(claimed, find.start, find.end):
                     yield find
+
+
+def _matches(rule: Rule, pattern: Any, row: bytes) -> Iterator[Find]:
+    """Goes on where the value ends, not the match: what stands between two values is the edge of both."""
+    at = 0
+    while (match := pattern.search(row, at)) is not None:
+        find = _find(rule, row, match)
+        if find is not None:
+            yield find
+            at = find.end
+        else:
+            at = match.start(1) + 1 if rule.window else match.end()
 
 
 def _options() -> Any:
@@ -147,19 +159,30 @@ Replace = Callable[[str], str]
 def replacer(names: Mapping[str, str], plain: frozenset[str]) -> Replace:
     """Puts each value's name in its place, longest first; those of `plain` also inside of a word."""
     ordered = sorted(names, key=lambda value: (-len(value), value))
-    pattern = re2.compile("|".join(_literal(value, value in plain) for value in ordered), _options())
-    by_bytes = {value.encode("utf-8", "surrogatepass"): name.encode() for value, name in names.items()}
+    long = [(value.encode("utf-8", "replace"), names[value].encode()) for value in ordered if len(value) > LITERAL]
+    short = [value for value in ordered if len(value) <= LITERAL]
+    pattern = re2.compile("|".join(_literal(value, value in plain) for value in short), _options()) if short else None
+    by_bytes = {value.encode("utf-8", "replace"): names[value].encode() for value in short}
 
     def replace(text: str) -> str:
-        data = opened(text.encode("utf-8", "surrogatepass"))
-        pieces, at = [], 0
-        for match in pattern.finditer(data):
-            start, end = match.span()
-            pieces += (data[at:start], by_bytes[data[start:end]])
-            at = end
-        return closed(b"".join((*pieces, data[at:]))).decode("utf-8", "surrogatepass") if pieces else text
+        before = data = opened(text.encode("utf-8", "surrogatepass"))
+        for value, name in long:
+            data = data.replace(value, name)
+        if pattern is not None:
+            data = _substituted(data, pattern, by_bytes)
+        return text if data is before else closed(data).decode("utf-8", "surrogatepass")
 
     return replace
+
+
+def _substituted(data: bytes, pattern: Any, names: Mapping[bytes, bytes]) -> bytes:
+    pieces: list[bytes] = []
+    at = 0
+    for match in pattern.finditer(data):
+        start, end = match.span()
+        pieces += (data[at:start], names[data[start:end]])
+        at = end
+    return b"".join((*pieces, data[at:])) if pieces else data
 
 
 def _literal(value: str, plain: bool) -> str:
@@ -175,7 +198,9 @@ def replaced(value: Any, replace: Replace) -> Any:
     if isinstance(value, str):
         return replace(value)
     if isinstance(value, Mapping):
-        return {replace(name) if isinstance(name, str) else name: replaced(item, replace) for name, item in value.items()}
+        return {
+            replace(name) if isinstance(name, str) else name: replaced(item, replace) for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return type(value)(replaced(item, replace) for item in value)
     if _is_long_number(value):

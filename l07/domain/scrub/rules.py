@@ -36,6 +36,7 @@ class Rule:
     check: Callable[[str, str], str] = whole
     same: Callable[[str], str] = str  # two spellings with the same result are one value
     personal: bool = False  # else a secret
+    window: bool = False  # a match that the check refuses may hide one that begins later in it
 
 
 def compact(value: str) -> str:

@@ -6,9 +6,9 @@ kinds that were missing. None of their text is here."""
 from collections.abc import Iterator
 
 from l07.domain.scrub import checks, values
-from l07.domain.scrub.rules import BETWEEN, END, Rule
+from l07.domain.scrub.rules import BETWEEN, END, QUOTE, Rule
 
-_KEY_BODY = r"[A-Za-z0-9+/=:,.\- \t\r\n\\\x01]*"
+_KEY_BODY = r"[A-Za-z0-9+/=:,.\- \t\r\n\\\x01]"
 # kind, where it begins (also the gate), the rest
 _TOKENS = (
     ("aws_access_key", "A(?:KIA|SIA|BIA|CCA)", "[A-Z0-9]{16}"),
@@ -51,7 +51,11 @@ _TOKENS = (
     ("service_token", "PMAK-", "[a-f0-9]{24}-[a-f0-9]{34}"),  # Postman
     ("service_token", "AT(?:ATT|CTT)3", r"[\w=-]{100,}"),  # Atlassian
     ("service_token", r"pat[A-Za-z0-9]{14}\.", "[a-f0-9]{64}"),  # Airtable
-    ("service_token", "(?:figd|sbp|rubygems|phx|sgp|tsk?ey-auth)[_-]", r"[\w-]{36,}"),  # Figma, Supabase, RubyGems, PostHog, ...
+    (
+        "service_token",
+        "(?:figd|sbp|rubygems|phx|sgp|tsk?ey-auth)[_-]",
+        r"[\w-]{36,}",
+    ),  # Figma, Supabase, RubyGems, PostHog, ...
     ("service_token", "pscale_(?:tkn|pw|oauth)_", r"[\w.=-]{32,}"),  # PlanetScale
     ("service_token", "(?:sq0[a-z]{3}-|EAAA[A-Z])", r"[\w-]{22,}"),  # Square
     ("service_token", "EAA[A-Za-z0-9]{8}", "[A-Za-z0-9]{80,}"),  # Meta
@@ -86,35 +90,45 @@ def _labelled(kind: str, label: str, check: object, gate: str) -> Rule:
     return Rule(kind, f"{label}{BETWEEN}{_VALUE}", gate, check)  # type: ignore[arg-type]
 
 
+def _commands() -> Iterator[Rule]:
+    """Passwords where command lines and SQL have them."""
+    tools = r"\b(?:mysql(?:dump|admin|import)?|mariadb|sshpass|mongo(?:sh|dump)?|redis-cli|docker login|ldapsearch|smbclient|htpasswd)\b"
+    flag = rf"[^\n\x00]*?\s(?:-p ?|-a |-w |--password[ =])(?:{QUOTE})?"
+    yield Rule("password", f"{tools}{flag}{_VALUE}", tools, values.password)
+    user = rf"[^\n\x00]*?\s(?:-u|--user)[ =]?(?:{QUOTE})?[^\s:\"'`\\]{{1,60}}:([^\s\"'`\\<>|;\x00\x01]{{4,}})"
+    yield Rule("password", rf"\bcurl\b{user}", r"\bcurl\b", values.password)
+    yield Rule(
+        "password", r"(?i:identified\s+(?:with\s+\S+\s+)?by)\s+'([^'\x00\n]{4,})'", "(?i:identified)", values.password
+    )
+
+
 def secrets() -> Iterator[Rule]:
     """In the order in which they claim what they find."""
     begin = r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
-    yield Rule("private_key", rf"({begin}{_KEY_BODY}(?:-----END (?:[A-Z0-9]+ ){{0,4}}PRIVATE KEY(?: BLOCK)?-----)?)", "PRIVATE KEY")
+    end = r"-----END (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+    yield Rule("private_key", rf"({begin}{_KEY_BODY}*?{end})", "PRIVATE KEY")
+    yield Rule("private_key", rf"({begin}{_KEY_BODY}*)", "PRIVATE KEY")  # cut off
     yield Rule("private_key", r"(PuTTY-User-Key-File-[23]:[^\x00]*?Private-MAC: ?[0-9a-f]+)", "PuTTY-User-Key")
     yield Rule("jwt", r"\b(eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})", "eyJ")
     yield from (_token(*row) for row in _TOKENS)
-    yield Rule(
-        "azure_client_secret", rf"(?:^|[^\w~.-])([\w~.]{{3}}[0-9]Q~[\w~.-]{{31,34}})(?:[^\w~-]|\z)", "[0-9]Q~"
-    )
+    yield Rule("azure_client_secret", r"(?:^|[^\w~.-])([\w~.]{3}[0-9]Q~[\w~.-]{31,34})(?:[^\w~-]|\z)", "[0-9]Q~")
     yield Rule("azure_storage_key", r"(?i:accountkey)=([A-Za-z0-9+/]{86}==)", "(?i:accountkey)=")
     yield Rule("azure_storage_key", r"[?&]sig=([\w%/+-]{40,80}(?:%3D|=)?)", "[?&]sig=")
     yield Rule(
         "aws_secret_key", rf"(?i:(?:aws|secret)[\w.-]{{0,20}}key){BETWEEN}([A-Za-z0-9/+]{{40}})(?:[^A-Za-z0-9/+=]|\z)",
         "(?i:aws|secret)[a-zA-Z_.-]*[kK]", values.aws_secret,
     )  # fmt: skip
-    yield Rule("bitcoin_private_key", rf"\b([5KL][1-9A-HJ-NP-Za-km-z]{{50,51}}){END}", "[5KL][1-9A-HJ-NP-Za-km-z]{20}", checks.base58check)
+    wif = "[5KL][1-9A-HJ-NP-Za-km-z]"
+    yield Rule("bitcoin_private_key", rf"\b({wif}{{50,51}}){END}", f"{wif}{{20}}", checks.base58check)
     yield Rule("basic_auth", r"(?i:\bbasic)\s+([A-Za-z0-9+/]{8,}={0,2})", r"(?i:\bbasic)\s", checks.basic_credentials)
-    yield Rule("bearer_token", r"(?i:\bbearer|authorization[\"']?\s*[:=]\s*[\"']?(?:api-?key|token))\s+([\w.~+/-]{16,}=*)", r"(?i:bearer|authorization)", values.bearer)
-    yield Rule("url_password", r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@\"'<>\\\x00\x01]*:([^\s/\"'<>\\\x00\x01]+)@", "://", values.url_password)
-    yield Rule(
-        "password",
-        r"\b(?:mysql(?:dump|admin|import)?|mariadb|sshpass|mongo(?:sh|dump)?|redis-cli|docker login|ldapsearch|smbclient|htpasswd)\b"
-        rf"[^\n\x00]{{0,120}}?\s(?:-p ?|-a |-w |--password[ =])(?:{{q}})?{_VALUE}".replace("{q}", r"\\*[\"'`]"),
-        r"\b(?:mysql|mariadb|sshpass|mongo|redis-cli|docker login|ldapsearch|smbclient|htpasswd)", values.password,
-    )  # fmt: skip
-    yield Rule("password", r"\bcurl\b[^\n\x00]{0,300}?\s(?:-u|--user)[ =]?\\*[\"'`]?[^\s:\"'`\\]{1,60}:([^\s\"'`\\<>|;\x00\x01]{4,})", r"\bcurl\b", values.password)
-    yield Rule("password", r"(?i:identified\s+(?:with\s+\S+\s+)?by)\s+'([^'\x00\n]{4,200})'", "(?i:identified)", values.password)
+    scheme = r"(?i:\bbearer|authorization[\"']?\s*[:=]\s*[\"']?(?:api-?key|token))"
+    yield Rule("bearer_token", rf"{scheme}\s+([\w.~+/-]{{16,}}=*)", r"(?i:bearer|authorization)", values.bearer)
+    part = r"[^\s/\"'<>\\\x00\x01"
+    yield Rule("url_password", rf"\b[a-zA-Z][a-zA-Z0-9+.-]*://{part}:@]*:({part}]+)@", "://", values.url_password)
+    yield from _commands()
     yield _labelled("password", _PASSWORD_LABEL, values.password, _LABEL_GATE)
     yield _labelled("api_key", _KEY_LABEL, values.key, r"(?i:[a-z][ _.-]?key|secret|token)")
     yield _labelled("api_key", _TOKEN_LABEL, values.token, r"(?i:token|secret|credential|auth)")
-    yield Rule("card_number", r"(?:\A|[^0-9A-Za-z.])([0-9](?:[ -]?[0-9]){12,30})\b", "[0-9](?:[ -]?[0-9]){12}", checks.card, checks.digits_of)
+    card = "[0-9]{13,19}|[0-9]{3,6}(?:[ -][0-9]{3,7}){2,6}"
+    edges = rf"(?:^|[^0-9A-Za-z.])({card})(?:[^0-9A-Za-z]|\z)"
+    yield Rule("card_number", edges, "[0-9](?:[ -]?[0-9]){12}", checks.card, checks.digits_of, window=True)

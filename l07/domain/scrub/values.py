@@ -4,6 +4,7 @@ import re
 
 from l07.domain.scrub.checks import entropy, mixed, random_like
 
+LONGEST = 4096
 _EMPTY = re.compile(
     r"(?i)(?:your|my|example|sample|dummy|placeholder|redacted|insert|replace|change[-_]?me|xxx|\.\.\.|\*{2}|<|\$[({]|\$[A-Z_]{3}"
     r"|\{|%[a-z(]|none\b|null\b|nil\b|true\b|false\b|undefined\b|process\.env|os\.|env[.\[]|self\.|args\.|config\.|settings\.|https?://)"
@@ -13,17 +14,19 @@ _WORD = re.compile(r"(?i)(?:[a-z]+[_.-])*(?:password|passwd|pwd|secret|token|key
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = re.compile(r"(?:[.~]{0,2}/)?(?:[A-Za-z_.-]{2,}/){2,}[\w.-]*")
 _QUERY = re.compile(r"&[A-Za-z_.-]+=.*", re.DOTALL)
-_PAGING = re.compile(r"(?i)(?:page|next|sync|cursor|continuation|max|input|output|prompt|completion|total|csrf|pad|eos|bos|unk|mask|sep|cls|stop)[_ -]?token")
+_PAGING = re.compile(
+    r"(?i)(?:page|next|sync|cursor|continuation|max|input|output|prompt|completion|total|csrf|pad|eos|bos|unk|mask|sep|cls|stop)[_ -]?token"
+)
 _TIGHT = re.compile(r"(?:[:=>|(][\s\\fbru]*[\"'`]?|--?[\w-]+\s+[\"'`]?|[\"'`]|\s-[paw] ?)$")
 _SAID = re.compile(r"(?i)\s(?:is|was|to)\s*:?\s+[\"'`]?$")
 
 
 def trimmed(value: str) -> str:
-    """Without what closes the sentence, the bracket or the query parameter around it."""
+    """Without what closes the sentence, the bracket or the query parameter around it; empty when it is too long."""
+    if len(value) > LONGEST:
+        return ""
     value = _QUERY.sub("", value)
-    while value and value[-1] in ".,:;?)]}" and not (value[-1] == ")" and "(" in value):
-        value = value[:-1]
-    return value
+    return value.rstrip(".,:;?]}" if "(" in value else ".,:;?)]}")
 
 
 def _is_value(value: str) -> bool:

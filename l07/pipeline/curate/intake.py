@@ -15,7 +15,7 @@ from l07.domain.deeds import deeds_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
 from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scores_of, weighed
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
-from l07.domain.scrub import scrub
+from l07.domain.scrub import SCRUBBED, policy_of, scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
 
@@ -121,14 +121,15 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     found = inspect(example.goal, example.messages) if rules.injection else NOTHING
     verdict = judge(example, row.decision, row.reasons, complete=rules.completeness)
     verdict = weighed(verdict, found, threshold=rules.injection_threshold)
-    clean = scrub(example.goal, example.messages, example.tools)
-    if clean.hits > rules.max_secrets:
-        verdict = Verdict("QUARANTINE", (*verdict.reasons, *(f"secret_{kind}" for kind in clean.kinds)))
-    elif clean.hits:
-        counts["scrubbed"] += 1
-        counts.update({f"scrubbed_{kind}": number for kind, number in clean.kinds.items()})
+    policy = policy_of(rules)
+    clean = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
+    if spill := clean.spill(policy):
+        verdict = Verdict("QUARANTINE", (*verdict.reasons, *spill))
+    else:
+        counts.update(clean.counts())
         goal, messages, tools = clean.values
         example = replace(example, goal=goal, messages=messages, tools=tools)
+        verdict = Verdict(verdict.decision, (*(SCRUBBED,) * bool(clean.hits), *verdict.reasons))
     member = _member(example, verdict, batch_id, subject, scores_of(found))
     keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
     return Fresh(member, example if keep else None, example.provenance, found)
@@ -196,7 +197,7 @@ def revised(member: Member, revision: Revision) -> Member:
     """The member with its later score. What was wrong with the messages stays wrong; the gates' old reasons go."""
     row = revision.row
     lasting = tuple(reason for reason in member.reasons if reason in COMPLETENESS)
-    notes = tuple(reason for reason in member.reasons if reason in NOTES)
+    notes = tuple(reason for reason in member.reasons if reason in NOTES or reason == SCRUBBED)
     subject = member.subject or revision.subject
     scored = replace(member, quality_score=row.score, confidence=row.confidence, subject=subject)
     if row.decision == "REJECT" or lasting:
