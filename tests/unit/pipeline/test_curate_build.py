@@ -365,19 +365,6 @@ def test_a_secret_is_scrubbed_and_too_many_are_quarantined() -> None:
     assert "execution:many" not in draft.examples
 
 
-def test_what_is_done_to_personal_data_is_a_setting() -> None:
-    said = a_conversation("write to anna@b.de", "mail anna@b.de", answer="sent, copy to tom@b.de")
-    rows = [*a_task_each(20), a_row("mail", messages=said, goal="write to anna@b.de")]
-    left = {}
-    for mode in ("keep_arguments", "scrub", "keep"):
-        draft = built(a_batch(rows), rules=replace(RULES, scrub_personal=mode))
-        left[mode] = [value in str(draft.examples["execution:mail"]) for value in ("anna@b.de", "tom@b.de")]
-        assert draft.counts.get("kept_email", 0) == sum(left[mode])
-    assert left == {"keep_arguments": [True, False], "scrub": [False, False], "keep": [True, True]}
-    spill = built(a_batch(rows), rules=replace(RULES, scrub_personal="scrub", max_personal=1)).members["execution:mail"]
-    assert (spill.decision, spill.reasons) == ("QUARANTINE", ("personal_email",))
-
-
 def test_a_run_without_a_goal_is_known_and_never_kept() -> None:
     draft = built(a_batch([*a_task_each(20), a_row("mute", messages=[{"role": "assistant", "content": "hm"}])]))
     assert where(draft, "mute") == ("", ("no_goal",))

@@ -158,3 +158,21 @@ def test_each_switch_is_a_setting_and_stands_in_the_rules(name: str) -> None:
     settings = load_settings({}, overrides={name: False}).settings
     assert rules_of(settings, Track()) == replace(RULES, **{SWITCHES[name]: False})
     assert rules_of(Settings(), Track()) == RULES
+
+
+def test_what_is_done_to_personal_data_is_a_setting() -> None:
+    said = a_conversation("write to anna@b.de", "mail anna@b.de", answer="sent, copy to tom@b.de")
+    mail = a_row("it", messages=said, goal="write to anna@b.de")
+    left = {}
+    for mode in ("keep_arguments", "scrub", "keep"):
+        draft = drafted(mail, scrub_personal=mode)
+        left[mode] = [value in str(draft.examples["execution:it"]) for value in ("anna@b.de", "tom@b.de")]
+        assert draft.counts.get("kept_email", 0) == sum(left[mode])
+    assert left == {"keep_arguments": [True, False], "scrub": [False, False], "keep": [True, True]}
+
+
+def test_personal_data_above_its_own_limit_is_quarantined() -> None:
+    mail = a_row("it", messages=a_conversation("write", "mail anna@b.de and tom@b.de"))
+    spill = one(drafted(mail, scrub_personal="scrub", max_personal=1, max_secrets=0))
+    assert (spill.decision, spill.reasons) == ("QUARANTINE", ("personal_email",))
+    assert one(drafted(mail, scrub_personal="scrub", max_personal=2, max_secrets=0)).reasons[0] == "scrubbed"
