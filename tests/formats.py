@@ -95,3 +95,14 @@ def _turn_faults(at: int, turn: dict[str, str]) -> list[str]:
             if call.keys() != {"name", "arguments"} or not isinstance(call["arguments"], dict):
                 faults.append(f"call {call}")
     return faults
+
+
+def a_tokenizer() -> Any:
+    """One that only renders: the messages, then the tools."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"x": 0}, unk_token="x")))
+    made.chat_template = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}{{ tools | tojson }}"
+    return made

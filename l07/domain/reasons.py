@@ -17,6 +17,7 @@ PREFIXES = (
     ("outlier_", "outliers"),
     ("doubt", "doubt"),
     ("inject", "injection"),
+    ("saw_injection", "injection"),
     ("hijack", "injection"),
 )
 OTHER = "other"

@@ -8,7 +8,7 @@ from l07.backends.parquet import read_rows
 from l07.domain.dataset import SPLITS
 from l07.errors import BadExport, DatasetChanged, NothingToExport, OutputTaken
 from tests.curation import a_conversation, a_row
-from tests.formats import openai_faults, sharegpt_faults
+from tests.formats import a_tokenizer, openai_faults, sharegpt_faults
 from tests.versions import a_version
 
 TOOLS = [{"type": "function", "function": {"name": "work", "parameters": {"type": "object"}}}]
@@ -76,6 +76,39 @@ def test_the_same_version_gives_the_same_bytes(l07, version) -> None:
     assert {p.name: p.read_bytes() for p in Path("one").iterdir()} == {
         p.name: p.read_bytes() for p in Path("other").iterdir()
     }
+
+
+ODD = [
+    "שלום עולם",
+    "مرحبا",
+    "\x00\x1b[31m\u2028\ufeff",
+    "😀" * 3,
+    '{"not": "a call"}',
+    "a\r\nb\n\n",
+    "\\\\u0041",
+    "x" * 1_000_000,
+]
+
+
+def test_text_of_any_kind_comes_through_whole(l07, tmp_path_factory) -> None:
+    rows = [
+        a_row(
+            f"odd{n}",
+            messages=a_conversation(f"task {n}: {text[:200]}", f"deed {n} {text}", answer=f"answer {n} {text}"),
+        )
+        for n, text in enumerate(ODD)
+    ]
+    folder = a_version(tmp_path_factory.mktemp("odd"), *rows, others=10)
+    kept = {row["key"]: row for row in source(folder).values()}
+    assert sum(key.startswith("execution:odd") for key in kept) >= len(ODD) - 1  # a review at most
+    for shape in ("trl", "openai", "sharegpt"):
+        l07("datasets", "export", folder, "--for", shape, "--out", shape)
+        text = {line for split in SPLITS for line in Path(shape, f"{split}.jsonl").read_bytes().splitlines()}
+        assert len(text) == len(kept)
+        said = {json.dumps(json.loads(line)) for line in text}
+        for row in kept.values():
+            answer = json.dumps(row["messages"][-1]["content"])
+            assert any(answer in line for line in said)
 
 
 def test_the_train_rows_may_come_easy_first_or_as_the_control_arm(l07, version) -> None:
@@ -169,17 +202,6 @@ def test_trl_renders_messages_and_tools_through_a_chat_template(l07, version, tm
     text = trl.apply_chat_template(row, a_tokenizer(), tools=row["tools"])["text"]  # as its SFTTrainer does
     for word in ("with", "a tool list", "done", '"parameters": {"type": "object"}'):
         assert word in text
-
-
-def a_tokenizer() -> Any:
-    """One that only renders: the messages, then the tools."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import PreTrainedTokenizerFast
-
-    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"x": 0}, unk_token="x")))
-    made.chat_template = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}{{ tools | tojson }}"
-    return made
 
 
 def without_nulls(value: Any) -> Any:

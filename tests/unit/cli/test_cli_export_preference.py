@@ -10,6 +10,7 @@ import pytest
 from l07.backends.parquet import read_members, read_rows
 from l07.errors import NothingToExport
 from tests.curation import a_conversation, a_row, words
+from tests.formats import a_tokenizer
 from tests.versions import a_version
 
 
@@ -109,3 +110,21 @@ def test_datasets_reads_the_columns_that_trl_asks_for(l07, version, tmp_path, mo
     }
     row = loaded["train"][0]
     assert row["prompt"] == lines("out")["train"][0]["prompt"]
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("shape", "sides"), [("dpo", ("chosen", "rejected")), ("kto", ("completion",))])
+def test_trl_renders_prompt_and_completions_through_a_chat_template(
+    l07, version, tmp_path, monkeypatch, shape, sides
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
+    l07("datasets", "export", version, "--for", shape, "--out", "out")
+    for row in datasets.load_dataset(str(Path("out").resolve()), cache_dir=str(tmp_path / "cache"))["train"]:
+        assert trl.is_conversational(row)
+        text = trl.apply_chat_template({name: row[name] for name in ("prompt", *sides)}, a_tokenizer())
+        assert row["prompt"][0]["content"] in text["prompt"]
+        for side in sides:
+            assert json.dumps(row[side][0]["tool_calls"][0]["function"]["name"]) in text[side]
