@@ -130,9 +130,11 @@ def difficulty(runs: Runs) -> F64:
     kinds = np.zeros(len(spoken), np.int64)
     kinds[runs.task[::-1]] = runs.kind[::-1]  # of a task's first run
     rates = _shrunk(fails, attempts, kinds, spoken)
-    known = np.minimum(1.0, attempts / ENOUGH_ATTEMPTS)[runs.task]
-    scaled = _on_scale(runs, np.sort(rates[spoken & (attempts >= ENOUGH_ATTEMPTS)]))
-    return np.round(known * rates[runs.task] + (1 - known) * scaled, 6)
+    known, hard = np.minimum(1.0, attempts / ENOUGH_ATTEMPTS)[runs.task], rates[runs.task]
+    unsure = known < 1
+    scaled = _on_scale(runs, unsure, np.sort(rates[spoken & (attempts >= ENOUGH_ATTEMPTS)]))
+    hard[unsure] = known[unsure] * hard[unsure] + (1 - known[unsure]) * scaled
+    return np.asarray(np.round(hard, 6))
 
 
 def _shrunk(fails: F64, attempts: F64, kinds: I64, spoken: Flags) -> F64:
@@ -158,13 +160,13 @@ def _prior(fails: F64, attempts: F64) -> tuple[float, float] | None:
     return mean, float(np.clip(mean * (1 - mean) / between - 1, *WEIGHTS))
 
 
-def _on_scale(runs: Runs, rates: F64) -> F64:
-    """The structural difficulty as the fail rate of the same rank; as it is, where few rates are known."""
+def _on_scale(runs: Runs, some: Flags, rates: F64) -> F64:
+    """The structural difficulty of some runs as the fail rate of the same rank; as it is, where few rates are known."""
+    wanted = runs.structural[some]
     if len(rates) < ENOUGH_TASKS:
-        return runs.structural
+        return wanted
     order = np.sort(runs.structural[runs.learnt])
-    low = np.searchsorted(order, runs.structural, side="left")
-    high = np.searchsorted(order, runs.structural, side="right")
+    low, high = (np.searchsorted(order, wanted, side=side) for side in ("left", "right"))
     return np.asarray(np.interp((low + high) / 2 / max(len(order), 1), np.linspace(0, 1, len(rates)), rates))
 
 
