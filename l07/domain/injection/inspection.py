@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from l07.domain.example import text_of
@@ -121,10 +122,14 @@ class _Run:
         given = [text_of(m.get("content")) for m in messages if m.get("role") == "system"]
         self._messages = messages
         self._user = plain("\n".join((*said, *given)))
-        self._asked = words_of("\n".join(said))
+        self._said = said
         self._texts = texts
         self._found = found
         self._words = {word for passage in found for word in _WORD.findall(passage.text)}
+
+    @cached_property
+    def _asked(self) -> frozenset[str]:
+        return words_of("\n".join(self._said))
 
     def arguments(self) -> Iterator[Evidence]:
         """Of each value of a call that changes something, every earlier passage that has it."""
@@ -132,14 +137,13 @@ class _Run:
         for call in _calls(self._messages):
             if call.read <= self._found[0].output or not has_effect(call.name):
                 continue
-            unasked = 1.0 - asked_for(call.name, self._asked)
             for value in values_of(call.arguments):
                 first = _WORD.search(value)
                 if left and (first is None or first.group() in self._words):
                     left -= 1
-                    yield from self._read_in(call, value, unasked)
+                    yield from self._read_in(call, value)
 
-    def _read_in(self, call: Call, value: str, unasked: float) -> Iterator[Evidence]:
+    def _read_in(self, call: Call, value: str) -> Iterator[Evidence]:
         before = [(n, p) for n, p in enumerate(self._found) if p.output < call.read]
         inside = [n for n, passage in before if said_in(value, passage.text)]
         if not inside:
@@ -148,6 +152,7 @@ class _Run:
         within = sum(passage.text.count(value) for _, passage in before)
         elsewhere = sum(text.count(value) for text in self._texts[: call.read]) > within
         share = weight_of(value) * (BOTH if own and elsewhere else OWN if own else ELSEWHERE if elsewhere else 1.0)
+        unasked = 1.0 - asked_for(call.name, self._asked)
         yield from (Evidence(n, "hijacked_argument", call.name, share, unasked) for n in inside)
 
     def answers(self) -> Iterator[Evidence]:

@@ -4,6 +4,7 @@ whether the user asked for such a call."""
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from l07.domain.injection.disguise import plain
@@ -129,6 +130,7 @@ def name_words(name: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(_CAMEL.sub(" ", name).lower()))
 
 
+@lru_cache(maxsize=10_000)
 def _stem(word: str) -> str:
     for ending in ("ations", "ation", "ings", "ing", "ies", "ied", "ed", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:

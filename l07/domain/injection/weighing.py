@@ -7,6 +7,7 @@ from l07.domain.quality import Verdict
 
 SAW, CAMPAIGN = "saw_injection", "injection_campaign"  # notes: they decide nothing
 NOTES = frozenset({SAW, CAMPAIGN})
+_OWN = NOTES | {"hijacked_argument", "hijacked_answer"}
 
 
 def weighed(
@@ -17,8 +18,8 @@ def weighed(
     now = found.among(grams)
     notes = ((SAW,) if now.scan >= NOTED else ()) + ((CAMPAIGN,) if found.in_campaign(grams) else ())
     hijacked = now.reasons(threshold=threshold)
-    reasons = tuple(dict.fromkeys((*verdict.reasons, *notes, *hijacked)))
-    return Verdict("QUARANTINE" if hijacked else verdict.decision, reasons)
+    others = tuple(reason for reason in verdict.reasons if reason not in _OWN)
+    return Verdict("QUARANTINE" if hijacked else verdict.decision, (*others, *notes, *hijacked))
 
 
 def scores_of(found: Inspection) -> Mapping[str, float]:
