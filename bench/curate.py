@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from l07.backends.parquet import read_manifest, read_members, read_rows
+from l07.backends.parquet import read_groups, read_manifest, read_members, read_rows
 from l07.backends.worker import build_version
+from l07.domain.bands import Bands, as_array
 from l07.domain.dataset import SPLITS
 from l07.domain.deeds import MOST_TASKS, deeds_of
-from l07.domain.duplicates import Buckets, Sketcher, action_text, jaccard
+from l07.domain.duplicates import Sketcher, action_text, jaccard
 from l07.domain.quality import CurateRules
 from l07.ports import CurateRequest, Seal, SealedBatch, SealedRow
 
@@ -132,18 +133,15 @@ def tell(folder: Path) -> None:
 def check(folder: Path) -> None:
     """G7 on the files alone: twins and tasks across splits; and a leak that the sketch is not asked to see."""
     rows = [row | {"at": table} for table in SPLITS for row in read_rows(folder, table)]
-    sketcher, shingles = Sketcher(), {}
-    buckets = Buckets()
-    at = {row["key"]: row["at"] for row in rows}
+    sketcher = Sketcher()
+    shingles = [sketcher.shingles(action_text(row["goal"], row["messages"])) for row in rows]
+    sketches = as_array([sketcher.sketch(one) for one in shingles])
+    bands = Bands.of(np.arange(len(rows), dtype=np.uint32), sketches)
     worst = Counter[str]()
-    for row in rows:
-        shingles[row["key"]] = sketcher.shingles(action_text(row["goal"], row["messages"]))
-        sketch = sketcher.sketch(shingles[row["key"]])
-        for other in buckets.meets(sketch):
-            if at[other] != row["at"]:
-                value = jaccard(shingles[row["key"]], shingles[other])
-                worst.update({f">={limit}": 1 for limit in (0.5, 0.6, 0.7, 0.8) if value >= limit})
-        buckets.add(row["key"], sketch)
+    for one, other in zip(*bands.meets(bands), strict=True):
+        if one < other and rows[one]["at"] != rows[other]["at"]:
+            value = jaccard(shingles[one], shingles[other])
+            worst.update({f">={limit}": 1 for limit in (0.5, 0.6, 0.7, 0.8) if value >= limit})
     tasks: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         tasks[f"{row['domain']}/{row['task_id']}"].add(row["at"])
@@ -151,7 +149,7 @@ def check(folder: Path) -> None:
         f"pairs across splits by similarity {dict(worst)}; tasks in two splits {sum(len(s) > 1 for s in tasks.values())}"
     )
     tell_deeds(rows)
-    groups = Counter(len(group["tasks"]) for group in json.loads((folder / "groups.json").read_text("utf-8")))
+    groups = Counter(len(group["tasks"]) for group in read_groups(folder))
     print(
         f"groups with rows {len({row['group'] for row in rows})}; groups by number of tasks {dict(sorted(groups.items()))}"
     )

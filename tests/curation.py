@@ -10,7 +10,8 @@ from itertools import combinations
 from typing import Any
 
 from l07.domain.dataset import Member
-from l07.pipeline.curate.build import Draft, Parent
+from l07.pipeline.curate.build import Draft
+from l07.pipeline.curate.roll import Parent, Roll
 from l07.pipeline.curate.twins import Body
 from l07.ports import Seal, SealedBatch, SealedRow
 
@@ -135,8 +136,7 @@ class Shelf:
         known = {key: self.texts[key] for key, member in draft.members.items() if member.table}
         return Parent(
             version=str(draft.number),
-            members=draft.members,
-            groups=draft.groups,
+            roll=Roll.of(draft.members.values(), draft.groups),
             meaning=draft.meaning,
             bodies=lambda keys: {key: known[key] for key in keys if key in known},
         )

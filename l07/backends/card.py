@@ -97,7 +97,7 @@ def _tables(manifest: Mapping[str, Any]) -> str:
     return (
         f"## What is in it\n\n{_table(('table', 'rows', 'groups'), rows)}\n\nRows of one group (a task, its near duplicates,"
         " and tasks whose runs made exactly the same calls) are in one\nsplit, for ever. Where each row came from:"
-        " `provenance.parquet`; why each run is where it is: `members.parquet`;\nwhich numbers decided: `manifest.json`."
+        " `provenance/`; why each run is where it is: `runs/` and `standing/`, line by line;\nwhich numbers decided: `manifest.json`."
     )
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from l07.backends.parquet import as_said, read_members, verify
+from l07.backends.parquet import as_said, data_files, read_groups, read_members, verify
 from l07.backends.parquet_beside import CURRICULUM
 from l07.domain.difference import Side
 from l07.errors import DatasetUnreadable
@@ -19,7 +19,7 @@ CHUNK = 1000  # rows in memory at once
 
 def iter_rows(folder: Path, table: str) -> Iterator[dict[str, Any]]:
     """As read_rows, one after the other, without the whole table in memory. Raises DatasetUnreadable (E7103)."""
-    for path in _files(folder, table):
+    for path in data_files(folder, table):
         for batch in _batches(path):
             yield from map(_row, batch.to_pylist())
 
@@ -28,14 +28,10 @@ def iter_in_order(folder: Path, rank: str) -> Iterator[dict[str, Any]]:
     """The train rows by `rank` or `rank_shuffled` of the curriculum; the packed table is in memory, not its rows as
     objects."""
     order = pq.read_table(folder / CURRICULUM, columns=["key", rank]).sort_by(rank)
-    rows = pa.concat_tables([pq.read_table(path) for path in _files(folder, "train")])
+    rows = pa.concat_tables([pq.read_table(path) for path in data_files(folder, "train")])
     places = pc.index_in(order["key"], rows["key"].combine_chunks()).to_numpy()
     for start in range(0, len(places), CHUNK):
         yield from map(_row, rows.take(places[start : start + CHUNK]).to_pylist())
-
-
-def _files(folder: Path, table: str) -> list[Path]:
-    return sorted((folder / "data").glob(f"{table}-*.parquet"))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
@@ -49,12 +45,6 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         yield from pq.ParquetFile(path).iter_batches(batch_size=CHUNK)
     except (OSError, pa.ArrowException) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
-
-
-def read_groups(folder: Path) -> list[dict[str, Any]]:
-    """Every group of the version: id, tasks, split."""
-    groups: list[dict[str, Any]] = json.loads((folder / "groups.json").read_text("utf-8"))
-    return groups
 
 
 def read_side(folder: Path) -> Side:

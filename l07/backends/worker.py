@@ -101,7 +101,7 @@ def build_version(request: CurateRequest) -> Curated:
 
     Raises StoreFull (E7400), FolderNotWritable (E7402), SecretExposed (E7120) and SecretMissing (E7121) beside what
     ports.Curator says."""
-    from l07.backends.parquet import read_parent, write_version
+    from l07.backends.parquet import Bodies, read_parent, write_version
     from l07.domain.dataset import Refusal
     from l07.pipeline.curate.build import build
 
@@ -114,6 +114,7 @@ def build_version(request: CurateRequest) -> Curated:
         golden=golden,
         hashed=_hashed(request.marks),
         erased=request.erased,
+        hold=Bodies(),
     )
     if isinstance(draft, Refusal):
         return Curated("", asdict(draft))

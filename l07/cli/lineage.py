@@ -44,7 +44,7 @@ class Lineage:
         from l07.backends.open import open_store
 
         folder = open_store(self._settings).path(str(dataset["uri"]))
-        if not (folder / "provenance.parquet").is_file():
+        if not any((folder / name).exists() for name in ("provenance", "provenance.parquet")):
             return None
         from l07.backends.parquet import read_lineage
 

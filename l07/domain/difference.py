@@ -8,7 +8,7 @@ from typing import Any
 
 from l07.domain.dataset import SPLITS
 
-Row = Mapping[str, Any]  # of members.parquet
+Row = Mapping[str, Any]  # of read_members
 Counts = dict[str, int]
 
 FIELDS = (

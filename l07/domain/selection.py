@@ -1,7 +1,6 @@
-"""Choosing some rows of many, the same ones every time: keyed hashes, the cap by stratum, the bounded contrast."""
+"""Choosing some of many, the same ones every time: keyed hashes, and the heights of a cap by stratum."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 
@@ -19,22 +18,11 @@ def lowest(keys: Iterable[str], count: int, *, seed: int, purpose: str) -> set[s
     return set(sorted(keys, key=lambda key: (keyed_hash(seed, purpose, key), key))[: max(0, count)])
 
 
-def stratified_cap(strata: Mapping[str, str], limit: int, *, seed: int) -> set[str]:
-    """At most `limit` keys of `strata` (key -> stratum): every stratum keeps all it has up to one common height, the
-    highest that fits, so that a small stratum is cut last. Within a stratum the keyed hash chooses."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for key, stratum in strata.items():
-        members[stratum].append(key)
-    shares = _shares({stratum: len(keys) for stratum, keys in members.items()}, limit)
-    chosen = [lowest(members[stratum], share, seed=seed, purpose="cap") for stratum, share in shares.items()]
-    return set().union(*chosen)
-
-
-def _shares(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
+def shares(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
     """Water filling: smallest strata first, each takes at most an equal part of what is left."""
-    shares, left = {}, max(0, limit)
+    found, left = {}, max(0, limit)
     order: Sequence[str] = sorted(sizes, key=lambda stratum: (sizes[stratum], stratum))
     for number, stratum in enumerate(order):
-        shares[stratum] = min(sizes[stratum], left // (len(order) - number))
-        left -= shares[stratum]
-    return shares
+        found[stratum] = min(sizes[stratum], left // (len(order) - number))
+        left -= found[stratum]
+    return found

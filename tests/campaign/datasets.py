@@ -38,7 +38,15 @@ def _judge(folder: Path, said: Mapping[str, Any], expected: Expected, sealed: se
     )
     if manifest["digest"] != said["digest"]:
         out.faults.append(f"{name}: the event's digest is not the manifest's")
-    members = pq.read_table(folder / "members.parquet").to_pylist()
+    members = [
+        run | stands
+        for path in sorted(folder.glob("runs/*.parquet"))
+        for run, stands in zip(
+            pq.read_table(path, columns=["key"]).to_pylist(),
+            pq.read_table(folder / "standing" / path.name).to_pylist(),
+            strict=True,
+        )
+    ]
     known = Counter(row["key"] for row in members)
     out.must(f"{name}: runs lost", sealed - known.keys())
     out.must(f"{name}: runs that no batch had", known.keys() - sealed)

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from l07.backends.parquet import (
-    data_file,
+    data_files,
     read_lineage,
     read_manifest,
     read_members,
@@ -143,15 +144,16 @@ def test_the_same_draft_gives_the_same_digest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [data_file("test"), "README.md", "groups.json", "members.parquet", "provenance.parquet"]
+    "name", ["data/test-*", "README.md", "groups.parquet", "runs/*", "standing/*", "provenance/*", "sketches/*"]
 )
 def test_a_flipped_byte_is_found_and_named(name: str, version: Path) -> None:
-    raw = bytearray((version / name).read_bytes())
+    path = next(version.glob(name))
+    raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
-    (version / name).write_bytes(raw)
+    path.write_bytes(raw)
     with pytest.raises(DatasetChanged) as raised:
-        verify(version)
-    assert raised.value.context["file"] == name
+        read_parent(version)
+    assert raised.value.context["file"] == path.relative_to(version).as_posix()
 
 
 def test_a_missing_file_and_an_extra_one_are_found(version: Path) -> None:
@@ -159,7 +161,7 @@ def test_a_missing_file_and_an_extra_one_are_found(version: Path) -> None:
     with pytest.raises(DatasetChanged, match=r"extra\.txt"):
         verify(version)
     (version / "extra.txt").unlink()
-    (version / data_file("train")).unlink()
+    data_files(version, "train")[0].unlink()
     with pytest.raises(DatasetChanged, match="is missing"):
         verify(version)
 
@@ -171,22 +173,48 @@ def test_a_version_of_an_older_layout_is_refused_with_what_to_do(version: Path) 
         read_parent(version)
 
 
-def test_a_version_of_schema_2_is_a_parent_whose_new_columns_have_their_defaults(version: Path) -> None:
-    before = read_parent(version)
-    members = pq.read_table(version / "members.parquet").drop_columns(["scores", "model_version", "subject"])
-    pq.write_table(members, version / "members.parquet")
-    manifest = json.loads((version / "manifest.json").read_text("utf-8"))
-    raw = (version / "members.parquet").read_bytes()
-    manifest["files"]["members.parquet"] = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
-    manifest["meaning"]["schema"] = 2
-    (version / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}), "utf-8")
+def as_schema_2(version: Path, folder: Path) -> Path:
+    """The same version as the release before would have written it."""
+    (folder / "data").mkdir(parents=True)
+    for table in ("train", "validation", "test", "contrast", "review"):
+        rows = pa.concat_tables([pq.read_table(path) for path in data_files(version, table)])
+        pq.write_table(rows, folder / f"data/{table}-00000-of-00001.parquet")
     parent = read_parent(version)
-    assert parent.members.keys() == before.members.keys()
-    assert {(m.model_version, m.subject, *m.scores) for m in parent.members.values()} == {("", "")}
-    draft = build([a_batch(a_task_each(1, prefix="n"), number=2)], RULES, parent=parent)
+    members = [asdict(member) for member in parent.members.values()]
+    for member in members:
+        for name in ("scores", "model_version", "subject"):
+            member.pop(name)
+    pq.write_table(pa.Table.from_pylist(members), folder / "members.parquet")
+    pq.write_table(pa.Table.from_pylist(read_lineage(version)), folder / "provenance.parquet")
+    (folder / "groups.json").write_text(json.dumps([asdict(group) for group in parent.groups]), "utf-8")
+    manifest = read_manifest(version)
+    for name in ("segments", "shards", "writes", "warnings"):
+        manifest.pop(name)
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    manifest["files"] = {
+        name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for name, path in files.items()
+    }
+    manifest["meaning"]["schema"] = 2
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}), "utf-8")
+    return folder
+
+
+def test_a_version_of_schema_2_is_taken_over_whole(version: Path, tmp_path: Path) -> None:
+    old = as_schema_2(version, tmp_path / "old")
+    assert len(read_members(old)) == 21
+    draft = build(
+        [a_batch([a_revision("bad", score=95.0), *a_task_each(1, prefix="n")], number=2)],
+        RULES,
+        parent=read_parent(old),
+    )
     assert isinstance(draft, Draft)
     assert str(draft.number) == "2.0.0"
-    assert read_members(version)[0]["scores"] == {}
+    new = published(tmp_path, draft, parent=old)
+    assert verify(new)["digest"] == version_digest(read_parent(new).members.values())
+    assert dict(read_parent(new).members) == dict(draft.members)
+    assert sum(len(read_rows(new, table)) for table in ("train", "validation", "test")) == 22
+    assert len(read_lineage(new)) == 23
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', None])
@@ -199,13 +227,13 @@ def test_a_manifest_that_cannot_be_read_is_refused(text: str | None, version: Pa
 
 
 def test_a_file_that_is_no_parquet_is_refused(version: Path) -> None:
-    (version / data_file("train")).write_bytes(b"not parquet")
+    data_files(version, "train")[0].write_bytes(b"not parquet")
     with pytest.raises(DatasetUnreadable):
         read_rows(version, "train")
 
 
 def test_the_tables_are_zstd(version: Path) -> None:
-    assert pq.ParquetFile(version / data_file("train")).metadata.row_group(0).column(0).compression == "ZSTD"
+    assert pq.ParquetFile(data_files(version, "train")[0]).metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 def test_empty_tables_are_files_too(version: Path) -> None:

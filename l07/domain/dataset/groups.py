@@ -94,25 +94,33 @@ def sizes(rows: Iterable[tuple[str, str, str]]) -> dict[str, Size]:
     }
 
 
-def assign(groups: Sequence[Group], size: Mapping[str, Size], *, seed: int, fill: bool = True) -> list[Group]:
-    """Give every group in `size` that has no split one; groups that have one keep it.
+Have = Mapping[str, Counter[str]]  # stratum -> split -> rows
+
+
+def assign(
+    groups: Sequence[Group], size: Mapping[str, Size], *, seed: int, fill: bool = True, have: Have | None = None
+) -> list[Group]:
+    """Give every group in `size` that has no split one; groups that have one keep it. `have`: what groups beside these
+    have already.
 
     In the order of natural keys each gets the split whose quota in its stratum is furthest behind, ties by keyed
     hash. With `fill`, a split that has no row at all first takes a new group that fits its share, the one with the smallest keyed hash, so that
     ten groups always fill three splits."""
     new = sorted((g for g in groups if not g.split and g.id in size), key=lambda g: size[g.id].first_key)
-    have: dict[str, Counter[str]] = defaultdict(Counter)
+    there: dict[str, Counter[str]] = defaultdict(Counter)
+    for stratum, counts in (have or {}).items():
+        there[stratum].update(counts)
     for group in groups:
         if group.split and group.id in size:
-            have[size[group.id].stratum][group.split] += size[group.id].rows
+            there[size[group.id].stratum][group.split] += size[group.id].rows
     given: dict[str, Group] = {}
     if fill:
-        for split, group in list(_first_of_empty(new, size, have, seed=seed)):
-            given[group.id] = _give(group, split, size[group.id], have)
+        for split, group in list(_first_of_empty(new, size, there, seed=seed)):
+            given[group.id] = _give(group, split, size[group.id], there)
     for group in new:
         if group.id not in given:
-            split = _furthest_behind(have[size[group.id].stratum], size[group.id], group.id, seed=seed)
-            given[group.id] = _give(group, split, size[group.id], have)
+            split = _furthest_behind(there[size[group.id].stratum], size[group.id], group.id, seed=seed)
+            given[group.id] = _give(group, split, size[group.id], there)
     return [given.get(group.id, group) for group in groups]
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from l07.domain.dataset.groups import MIN_GROUPS
 from l07.domain.dataset.members import SPLITS, Member, row_digest
-from l07.domain.example import bucket
 from l07.errors import TooFewGroups
 
 SCHEMA = 3  # of the files; a change makes a new major version. 2: members carry their deeds; 3: scores, model, subject
@@ -57,14 +56,36 @@ class Refusal:
         raise TooFewGroups(self.message, reason=self.reason, needed=self.needed, have=self.have)
 
 
-def refusal(members: Iterable[Member], *, changed: bool) -> Refusal | None:
+class Cell(NamedTuple):
+    """What rows are counted by."""
+
+    table: str
+    domain: str
+    difficulty: str  # easy, medium, hard
+    task_type: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A version as counts."""
+
+    cells: Mapping[Cell, int]
+    groups: Mapping[str, int]  # split -> groups with rows in it
+    scores: Iterable[float]  # of the rows in the splits
+
+    @property
+    def splits(self) -> dict[str, int]:
+        return {split: sum(n for cell, n in self.cells.items() if cell.table == split) for split in SPLITS}
+
+
+def refusal(tally: Tally, *, changed: bool) -> Refusal | None:
     """None when the splits can stand; else what is missing."""
-    rows = [member for member in members if member.learnt_from]
-    groups = len({member.group for member in rows})
+    groups = sum(tally.groups.values())
     if groups < MIN_GROUPS:
         message = f"{groups} groups of accepted runs; a dataset needs {MIN_GROUPS}, so that no split is empty"
         return Refusal(TooFewGroups.code, "too_few_groups", message, MIN_GROUPS, groups)
-    empty = [split for split in SPLITS if not any(member.table == split for member in rows)]
+    empty = [split for split, rows in tally.splits.items() if not rows]
     if empty:
         message = (
             f"no row is left in {', '.join(empty)}, and a split that was given stays: {len(empty)} more groups needed"
@@ -76,8 +97,8 @@ def refusal(members: Iterable[Member], *, changed: bool) -> Refusal | None:
 
 
 def change(before: Iterable[Member], after: Iterable[Member]) -> Change:
-    """What the splits gained, lost, and say differently. Contrast and review move no version: they wait for the
-    next."""
+    """What the splits gained, lost, and say differently; rows that are the same before and after may be left out.
+    Contrast and review move no version: they wait for the next."""
     old = {member.key: row_digest(member) for member in before if member.learnt_from}
     new = {member.key: row_digest(member) for member in after if member.learnt_from}
     altered = {key for key in old.keys() & new.keys() if old[key] != new[key]}
@@ -96,30 +117,33 @@ def next_number(parent: str | None, difference: Change, *, same_meaning: bool) -
     return Number(number.major, number.minor, number.patch + 1)
 
 
-def statistics(members: Iterable[Member]) -> dict[str, Any]:
+def statistics(tally: Tally) -> dict[str, Any]:
     """Counts of the rows in the splits, score mean and deviation (population), why rows are in none, and what was
     noted of those that are."""
-    known = sorted(members, key=lambda member: member.key)
-    rows = [member for member in known if member.learnt_from]
-    scores = [member.quality_score for member in rows]
+    learnt = {cell: count for cell, count in tally.cells.items() if cell.table in SPLITS}
+    others = {cell: count for cell, count in tally.cells.items() if cell.table not in SPLITS}
+    scores = list(tally.scores)
     mean = math.fsum(scores) / len(scores) if scores else None
     deviation = (
         math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if mean is not None else None
     )
     return {
-        "splits": {split: sum(1 for member in rows if member.table == split) for split in SPLITS},
-        "domains": _counts(member.domain for member in rows),
-        "difficulties": _counts(bucket(member.difficulty) for member in rows),
-        "task_types": _counts(member.task_type for member in rows),
-        "groups": {split: len({m.group for m in rows if m.table == split}) for split in SPLITS},
-        "contrast": sum(1 for member in known if member.table == "contrast"),
-        "review": sum(1 for member in known if member.table == "review"),
+        "splits": tally.splits,
+        "domains": _counts((cell.domain, n) for cell, n in learnt.items()),
+        "difficulties": _counts((cell.difficulty, n) for cell, n in learnt.items()),
+        "task_types": _counts((cell.task_type, n) for cell, n in learnt.items()),
+        "groups": dict(tally.groups),
+        "contrast": sum(n for cell, n in others.items() if cell.table == "contrast"),
+        "review": sum(n for cell, n in others.items() if cell.table == "review"),
         "score_mean": None if mean is None else round(mean, 6),
         "score_deviation": None if deviation is None else round(deviation, 6),
-        "reasons": _counts(reason for member in known if not member.learnt_from for reason in member.reasons),
-        "notes": _counts(reason for member in rows for reason in member.reasons),
+        "reasons": _counts((reason, n) for cell, n in others.items() for reason in cell.reasons),
+        "notes": _counts((reason, n) for cell, n in learnt.items() for reason in cell.reasons),
     }
 
 
-def _counts(values: Iterable[str]) -> Mapping[str, int]:
-    return dict(sorted(Counter(values).items()))
+def _counts(values: Iterable[tuple[str, int]]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for value, count in values:
+        found[value] += count
+    return dict(sorted(found.items()))

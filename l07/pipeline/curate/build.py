@@ -1,10 +1,14 @@
 """The heavy part, as one pure function: sealed batches and the version before -> the next version, or why there is
 none."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from l07.domain import drawing
+from l07.domain.bands import Bands, as_array
 from l07.domain.dataset import (
     SCHEMA,
     Change,
@@ -12,24 +16,26 @@ from l07.domain.dataset import (
     Member,
     Number,
     Refusal,
-    assign,
     change,
-    merge,
     next_number,
     refusal,
-    sizes,
+    statistics,
 )
-from l07.domain.deeds import deeds_of, shared
+from l07.domain.deeds import deeds_of
 from l07.domain.erasure import Tombstones
-from l07.domain.example import Provenance, TrainingExample
-from l07.domain.outliers import Run, strangeness
+from l07.domain.example import TrainingExample
 from l07.domain.quality import CurateRules
-from l07.domain.selection import lowest, stratified_cap
-from l07.pipeline.curate.forgetting import Parent as Parent
+from l07.pipeline.curate.columns import TABLE, Columns, word
 from l07.pipeline.curate.forgetting import without
-from l07.pipeline.curate.intake import Hashed, Intake, revised, take_in, unhashed
-from l07.pipeline.curate.twins import Bodies, Body, Twins, drop_duplicates
+from l07.pipeline.curate.intake import Fresh, Hashed, Revision, read_in, unhashed
+from l07.pipeline.curate.placing import generic_deeds, place
+from l07.pipeline.curate.roll import Everyone, Grouping, Parent, Roll, groups_of
+from l07.pipeline.curate.stages import run_stages
+from l07.pipeline.curate.twins import Body
+from l07.pipeline.curate.work import DatasetWarning, Examples, Hold, Lineage, Work, digest_of, tally
 from l07.ports import SealedBatch
+
+CHUNK = 1000  # rows that are objects with their bodies at one time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +48,41 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
-    """Where a row's decision came from; one line a row and batch."""
-
-    key: str
-    batch_id: str
-    events: Provenance
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetWarning:
-    """What a person should look at in a version that stands."""
-
-    name: str  # a constant, such as "large_cluster"
-    message: str  # one sentence with the value
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
-    """A version that can be written."""
+    """A version that can be written: what is new and what has changed, beside what the version before has."""
 
     number: Number
-    members: Mapping[str, Member]  # everyone, by key, sorted
-    groups: Sequence[Group]
-    examples: Mapping[str, TrainingExample]  # bodies that no earlier version has, of rows in a table
+    roll: Roll  # of the version before
+    columns: Columns  # of everyone, as they are now
+    changed: Mapping[int, Member]  # by row; the new ones too
+    grouping: Grouping
+    bands: Bands | None  # of the new rows
+    hold: Hold  # bodies of the new rows, also of such as have left since
     lineage: Sequence[Lineage]  # new lines
     difference: Change
+    digest: str
+    statistics: Mapping[str, Any]
     counts: Mapping[str, int]  # already_in_dataset, scrubbed, golden_twins, ...
     meaning: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[DatasetWarning] = ()
     withheld: Refusal | None = None
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Everyone by natural key, sorted."""
+        return Everyone(self.roll, self.changed)
+
+    @property
+    def groups(self) -> list[Group]:
+        """All of them, by id."""
+        return groups_of(self.columns, self.grouping)
+
+    @property
+    def examples(self) -> Mapping[str, TrainingExample]:
+        """Bodies that no earlier version has, of rows in a table, where they are held as objects."""
+        assert isinstance(self.hold, Examples)
+        staying = {member.key for member in self.changed.values() if member.table}
+        return {key: example for key, example in self.hold.items() if key in staying}
 
 
 def meaning_of(rules: CurateRules) -> dict[str, Any]:
@@ -90,218 +101,127 @@ def build(
     parent: Parent | None = None,
     golden: Sequence[Golden] = (),
     hashed: Hashed = unhashed,
+    hold: Hold | None = None,
     erased: Tombstones | None = None,
 ) -> Draft | Refusal:
     """The next version. The order of rows within a batch does not show; no clock, no chance but the keyed hash.
-    `hashed` makes of a subject's name what is stored. With `erased` somebody leaves for ever, and there is a version
-    whatever is left: `withheld` says why nobody is to learn from it."""
+    `hashed` makes of a subject's name what is stored; `hold` takes the bodies of new rows. With `erased`
+    somebody leaves for ever, and there is a version whatever is left: `withheld` says why nobody is to learn from it.
+
+    Costs what is new, and of what is there a few passes over columns of numbers."""
+    hold = Examples() if hold is None else hold
     whole = parent
     if parent is not None and erased:
         parent = without(parent, erased)
-    before = dict(parent.members) if parent else {}
-    intake = take_in(batches, before, rules, hashed=hashed)
-    work = _Work(rules, before, parent.bodies if parent else _no_bodies)
-    work.take(intake)
+    roll = parent.roll if parent else Roll.of(())
+    work = Work(rules, roll, parent.bodies if parent else _no_bodies, hold)
+    _read(work, batches, hashed)
     work.find_twins()
-    work.drop_duplicates()
-    if rules.outliers:
-        work.review_outliers()
-    groups = work.place(parent.groups if parent else ())
-    work.drop_golden(golden)
-    work.cap()
-    members = dict(sorted(work.members.items()))
-    meaning = meaning_of(rules)
-    same_meaning = parent is None or dict(parent.meaning) == meaning
-    difference = change(whole.members.values() if whole else (), members.values())
-    refused = refusal(members.values(), changed=bool(difference) or bool(erased))
-    if refused and not erased:
-        return refused
-    gone = {"erased": len(whole.members) - len(before)} if whole and erased else {}
-    return Draft(
-        number=next_number(parent.version if parent else None, difference, same_meaning=same_meaning),
-        members=members,
-        groups=groups,
-        examples={key: example for key, example in work.examples.items() if members[key].table},
-        lineage=_lineage(intake),
-        difference=difference,
-        counts={**intake.counts, **work.counts, **gone},
-        meaning=meaning,
-        withheld=refused,
-        warnings=work.warnings,
-    )
+    run_stages(work)
+    grouping = place(work)
+    _drop_golden(work, grouping, golden)
+    _cap(work)
+    return _draft(work, grouping, hold, parent, whole if erased else None)
 
 
 def _no_bodies(_: Collection[str]) -> Mapping[str, Body]:
     return {}
 
 
-def _lineage(intake: Intake) -> list[Lineage]:
-    fresh = [Lineage(f.member.key, f.member.batch_id, f.provenance) for f in intake.fresh.values() if f.provenance]
-    later = [Lineage(key, r.batch_id, r.provenance) for key, r in intake.revisions.items()]
-    return sorted((*fresh, *later), key=lambda line: (line.key, line.batch_id))
+def _read(work: Work, batches: Sequence[SealedBatch], hashed: Hashed) -> None:
+    keys = [row.key for batch in batches for row in batch.rows]
+    known = {key for key, row in zip(keys, work.roll.find(keys), strict=True) if row >= 0}
+    revisions: dict[str, Revision] = {}
+    fresh: list[Fresh] = []
+    for key, one in read_in(batches, known, work.rules, work.counts, hashed):
+        if isinstance(one, Revision):
+            revisions[key] = one
+            continue
+        fresh.append(one)
+        if len(fresh) == CHUNK:
+            work.take(fresh)
+            fresh = []
+    work.take(fresh)
+    work.revise(dict(sorted(revisions.items())))
 
 
-class _Work:
-    """The members on their way from one version to the next; each step moves some of them."""
+def _drop_golden(work: Work, grouping: Grouping, golden: Sequence[Golden]) -> None:
+    """What is like a golden row, did what it did, or is of its task, leaves train: the model must not have learnt what
+    it will be asked."""
+    if not golden:
+        return
+    columns = work.columns
+    train = columns.table == TABLE["train"]
+    out = np.zeros(len(columns), bool)
+    out[_like_golden(work, golden)] = True
+    deeds = {word(deeds_of(row.body.messages)) for row in golden} - set(generic_deeds(work).tolist()) - {0}
+    out |= np.isin(columns.deeds, np.fromiter(deeds, np.uint64, len(deeds)))
+    tasks = [number for row in golden if (number := columns.tasks.find(row.task)) >= 0]
+    out |= np.isin(columns.task, tasks) | np.isin(grouping.group[columns.task], tasks)
+    rows = np.flatnonzero(train & out).tolist()
+    work.leave_all(rows, "golden_twin")
+    if rows:
+        work.counts["golden_twins"] = len(rows)
 
-    def __init__(self, rules: CurateRules, before: Mapping[str, Member], bodies: Bodies) -> None:
-        self.rules = rules
-        self.members = dict(before)
-        self.bodies = bodies
-        self.examples: dict[str, TrainingExample] = {}
-        self.counts: dict[str, int] = {}
-        self.warnings: list[DatasetWarning] = []
-        self._touched: set[str] = set()  # rows that are new or were decided anew
-        self._pairs: dict[tuple[str, str], float] = {}
-        self._twins = Twins()
-        self._generic: frozenset[str] = frozenset()  # deeds of too many tasks
 
-    def take(self, intake: Intake) -> None:
-        """New rows come in without a table; a revised row leaves its table until it is placed again."""
-        for key, fresh in intake.fresh.items():
-            self.members[key] = fresh.member
-            if fresh.example is not None:
-                self.examples[key] = fresh.example
-                self._touched.add(key)
-        for key, revision in intake.revisions.items():
-            member = self.members.get(key)
-            if member is None or not (member.table or key in self.examples):
-                self._count("revision_without_row")
-                continue
-            self.members[key] = revised(member, revision)
-            self._touched.add(key)
-            self._count("revised")
+def _like_golden(work: Work, golden: Sequence[Golden]) -> list[int]:
+    first = len(work)
+    sketches = [work.twins.sketch(first + number, row.body) for number, row in enumerate(golden)]
+    asked = Bands.of(np.arange(first, first + len(golden), dtype=np.uint32), as_array(sketches))
+    among = [*work.roll.bands, *((new,) if (new := work.new_bands()) is not None else ())]
+    pairs = work.twins.pairs(asked, among, least=work.rules.cluster_similarity)
+    keys = [row.key for row in golden]
+    same = {member.key: row for row, member in work.changed.items() if row >= len(work.roll)}
+    known = [row for row in (*work.roll.find(keys), *(same.get(key, -1) for key in keys)) if row >= 0]
+    return [*known, *(row for pair in pairs for row in pair if row < first)]
 
-    def find_twins(self) -> None:
-        """Sketch the new rows, and every pair of a touched row with any other that was ever kept."""
-        for key, example in self.examples.items():
-            sketch = self._twins.sketch(key, Body(example.goal, example.messages))
-            self.members[key] = replace(self.members[key], sketch=sketch)
-        for key, member in self.members.items():
-            if member.sketch:
-                self._twins.add(key, member.sketch)
-        self._pairs = self._twins.pairs(sorted(self._touched), self.bodies, least=self.rules.cluster_similarity)
-        nearest: dict[str, float] = {}
-        for pair, value in self._pairs.items():
-            for key in pair:
-                nearest[key] = max(value, nearest.get(key, 0.0))
-        for key in nearest.keys() & self._touched:
-            member = self.members[key]
-            scores = {**member.scores, "nearest_similarity": round(nearest[key], 6)}
-            self.members[key] = replace(member, scores=scores)
 
-    def drop_duplicates(self) -> None:
-        """Within the accepted and within the rejected rows, where something has moved."""
-        for decision in ("ACCEPT", "REJECT"):
-            rows = [member for member in self._kept() if member.decision == decision]
-            leave = drop_duplicates(
-                rows,
-                self._pairs if self.rules.near_duplicates else {},
-                similarity=self.rules.near_duplicate_similarity,
-                seed=self.rules.seed,
-                exact=self.rules.exact_duplicates,
-            )
-            for key, member in leave.items():
-                self._leave(key, member)
+def _cap(work: Work) -> None:
+    """At most max_examples rows in the splits, and contrast_ratio times as many beside them."""
+    columns, rules = work.columns, work.rules
+    learnt = np.flatnonzero(columns.learnt)
+    stay = len(learnt)
+    if stay > rules.max_examples:
+        strata, _ = columns.strata(learnt)
+        chosen = drawing.stratified_cap(columns.draw[learnt], strata, rules.max_examples, seed=rules.seed)
+        work.leave_all(np.delete(learnt, chosen).tolist(), "cap")
+        stay = len(chosen)
+    contrast = np.flatnonzero(work.columns.table == TABLE["contrast"])
+    most = int(rules.contrast_ratio * stay)
+    if len(contrast) > most:
+        chosen = drawing.lowest(columns.draw[contrast], most, seed=rules.seed, purpose="contrast")
+        work.leave_all(np.delete(contrast, chosen).tolist(), "contrast_cap")
 
-    def review_outliers(self) -> None:
-        """Judge the new accepted rows against all of their source that passed the gates; rows in review stay part of
-        what is normal, or each batch would call a little more strange."""
-        runs = [
-            Run(member.key, member.source, member.domain, member.features, new=member.key in self.examples)
-            for member in self._kept()
-            if member.decision in ("ACCEPT", "REVIEW")
-        ]
-        for key, strange in strangeness(runs, seed=self.rules.seed).items():
-            reasons = strange.reasons(max_probability=self.rules.max_outlier_probability, max_z=self.rules.outlier_z)
-            member = self.members[key]
-            decision = "REVIEW" if "outlier_z" in reasons else member.decision
-            scores = {**member.scores, **strange.scores}
-            self.members[key] = replace(member, decision=decision, reasons=(*member.reasons, *reasons), scores=scores)
 
-    def place(self, before: Sequence[Group]) -> list[Group]:
-        """Groups, their splits, and every row into its table; a row whose group went to a stricter split leaves."""
-        kept = {member.key: member for member in self._kept()}
-        links = [(a.task, b.task) for a, b in self._paired() if a.sketch and b.sketch]
-        links += self._by_deeds()
-        groups = merge(before, (member.task for member in kept.values()), links)
-        of_task = {task: group for group in groups for task in group.tasks}
-        for member in kept.values():
-            moved = of_task[member.task].split
-            if member.decision == "ACCEPT" and member.learnt_from and member.split != moved:
-                self._leave(member.key, replace(member, reasons=(*member.reasons, "split_conflict")))
-        groups = self._assigned(groups, of_task)
-        self._into_tables({task: group for group in groups for task in group.tasks})
-        return sorted(groups, key=lambda group: group.id)
-
-    def _paired(self) -> Iterable[tuple[Member, Member]]:
-        return ((self.members[one], self.members[other]) for one, other in self._pairs)
-
-    def _by_deeds(self) -> Iterable[tuple[str, str]]:
-        """Tasks whose accepted rows did exactly the same, now or in an earlier version; a sketch tells that a version
-        has held the row."""
-        found = shared((m.deeds, m.task) for m in self.members.values() if m.decision == "ACCEPT" and m.sketch)
-        self._generic = found.generic
-        if found.generic:
-            self.counts["generic_deeds"] = len(found.generic)
-        return found.links
-
-    def _assigned(self, groups: Sequence[Group], of_task: Mapping[str, Group]) -> list[Group]:
-        """First the groups with accepted rows, by the quotas of their strata; then those with rejected rows alone,
-        among themselves."""
-        kept = self._kept()
-        accepted = sizes((of_task[m.task].id, m.stratum, m.key) for m in kept if m.decision == "ACCEPT")
-        beside = sizes((of_task[m.task].id, m.stratum, m.key) for m in kept if of_task[m.task].id not in accepted)
-        first = assign(groups, accepted, seed=self.rules.seed)
-        return assign(first, beside, seed=self.rules.seed, fill=False)
-
-    def _into_tables(self, of_task: Mapping[str, Group]) -> None:
-        for member in self._kept():
-            group = of_task[member.task]
-            table = {"ACCEPT": group.split, "REVIEW": "review", "REJECT": "contrast"}[member.decision]
-            self.members[member.key] = replace(member, table=table, group=group.id, split=group.split)
-
-    def drop_golden(self, golden: Sequence[Golden]) -> None:
-        """What is like a golden row, did what it did, or is of its task, leaves train: the model must not have learnt
-        what it will be asked."""
-        names = {f"golden/{row.key}/{number}": row for number, row in enumerate(golden)}
-        for name, row in names.items():
-            self._twins.add(name, self._twins.sketch(name, row.body))
-        pairs = self._twins.pairs(sorted(names), self.bodies, least=self.rules.cluster_similarity)
-        alike = {key for pair in pairs for key in pair} | {row.key for row in golden}
-        deeds = {deeds_of(row.body.messages) for row in golden} - self._generic - {""}
-        tasks = {row.task for row in golden}
-        for member in [member for member in self.members.values() if member.table == "train"]:
-            if member.key in alike or member.deeds in deeds or member.task in tasks or member.group in tasks:
-                self._leave(member.key, replace(member, reasons=(*member.reasons, "golden_twin")))
-                self._count("golden_twins")
-
-    def cap(self) -> None:
-        """At most max_examples rows in the splits, and contrast_ratio times as many beside them."""
-        learnt = {member.key: member.stratum for member in self.members.values() if member.learnt_from}
-        if len(learnt) > self.rules.max_examples:
-            stay = stratified_cap(learnt, self.rules.max_examples, seed=self.rules.seed)
-            self._leave_all(learnt.keys() - stay, "cap")
-            learnt = {key: learnt[key] for key in stay}
-        contrast = [member.key for member in self.members.values() if member.table == "contrast"]
-        chosen = lowest(
-            contrast, int(self.rules.contrast_ratio * len(learnt)), seed=self.rules.seed, purpose="contrast"
-        )
-        self._leave_all(set(contrast) - chosen, "contrast_cap")
-
-    def _kept(self) -> list[Member]:
-        """Rows that have a body and have not left: in a table of the version before, or new."""
-        return [member for key, member in self.members.items() if member.table or key in self.examples]
-
-    def _leave_all(self, keys: Iterable[str], reason: str) -> None:
-        for key in keys:
-            member = self.members[key]
-            self._leave(key, replace(member, reasons=(*member.reasons, reason)))
-
-    def _leave(self, key: str, member: Member) -> None:
-        """The row goes, its key stays known; a sketch is kept only of what a version has held."""
-        was_new = self.examples.pop(key, None) is not None
-        self.members[key] = replace(member, table="", group="", split="", sketch=b"" if was_new else member.sketch)
-
-    def _count(self, name: str) -> None:
-        self.counts[name] = self.counts.get(name, 0) + 1
+def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, whole: Parent | None) -> Draft | Refusal:
+    """`whole`: the version before with those who are erased from it."""
+    columns = work.sealed()
+    told = tally(columns, grouping.group[columns.task])
+    if whole is None:
+        before = work.before([row for row in work.changed if row < len(work.roll)])
+        difference = change(before.values(), work.changed.values())
+    else:
+        difference = change(whole.members.values(), Everyone(work.roll, work.changed).values())
+        work.counts["erased"] = len(whole.roll) - len(work.roll)
+    refused = refusal(told, changed=bool(difference) or whole is not None)
+    if refused and whole is None:
+        return refused
+    meaning = meaning_of(work.rules)
+    same_meaning = parent is None or dict(parent.meaning) == meaning
+    return Draft(
+        number=next_number(parent.version if parent else None, difference, same_meaning=same_meaning),
+        roll=work.roll,
+        columns=columns,
+        changed=work.changed,
+        grouping=grouping,
+        bands=work.new_bands(),
+        hold=hold,
+        lineage=sorted(work.lineage, key=lambda line: (line.key, line.batch_id)),
+        difference=difference,
+        digest=digest_of(columns),
+        statistics=statistics(told),
+        counts=dict(sorted(work.counts.items())),
+        meaning=meaning,
+        warnings=work.warnings,
+        withheld=refused,
+    )

@@ -1,40 +1,25 @@
 """The version before, and the same without whoever was erased: as if he had never been in it, but for what others did."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
-from l07.domain.dataset import Group, Member
+from l07.domain.dataset import Group
 from l07.domain.erasure import Tombstones, is_member_erased
-from l07.pipeline.curate.twins import Bodies
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The version before: its number, everyone it knows, its groups, the meaning of its labels, and its texts on
-    demand."""
-
-    version: str
-    members: Mapping[str, Member]
-    groups: Sequence[Group]
-    meaning: Mapping[str, Any]
-    bodies: Bodies
+from l07.pipeline.curate.roll import Parent, Roll
 
 
 def without(parent: Parent, tombstones: Tombstones) -> Parent:
     """A task that was his alone leaves its group too: its name may tell who he is. A group that was called so gets the
     name of the first of its other tasks."""
-    members = {
+    members = parent.members
+    stay = {
         key: member
-        for key, member in parent.members.items()
+        for key, member in members.items()
         if not is_member_erased(key, member.subject, member.source, tombstones)
     }
-    gone = {member.task for key, member in parent.members.items() if key not in members}
-    return replace(
-        parent,
-        members=members,
-        groups=_trimmed(parent.groups, gone - {member.task for member in members.values()}),
-    )
+    gone = {member.task for key, member in members.items() if key not in stay}
+    groups = _trimmed(parent.groups, gone - {member.task for member in stay.values()})
+    return replace(parent, roll=Roll.of(stay.values(), groups))
 
 
 def _trimmed(groups: Iterable[Group], gone: set[str]) -> list[Group]:

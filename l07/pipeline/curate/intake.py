@@ -3,9 +3,8 @@ leave."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -73,30 +72,42 @@ def unhashed(_: str) -> str:
 
 
 def take_in(
-    batches: Sequence[SealedBatch], known: Mapping[str, Member], rules: CurateRules, *, hashed: Hashed = unhashed
+    batches: Sequence[SealedBatch], known: Container[str], rules: CurateRules, *, hashed: Hashed = unhashed
 ) -> Intake:
-    """Read the batches in their order; rows of a batch in any order give the same. `hashed` makes of a subject's name
-    what is stored."""
+    """All of it at once; for a few batches."""
     counts: Counter[str] = Counter()
     fresh: dict[str, Fresh] = {}
     revisions: dict[str, Revision] = {}
+    for key, one in read_in(batches, known, rules, counts, hashed):
+        if isinstance(one, Revision):
+            revisions[key] = one
+        else:
+            fresh[key] = one
+    return Intake(dict(sorted(fresh.items())), dict(sorted(revisions.items())), dict(sorted(counts.items())))
+
+
+def read_in(
+    batches: Sequence[SealedBatch], known: Container[str], rules: CurateRules, counts: Counter[str], hashed: Hashed
+) -> Iterator[tuple[str, Fresh | Revision]]:
+    """Read the batches in their order, one after the other; rows of a batch in any order give the same. Of a key's
+    revisions the last one counts. `hashed` makes of a subject's name what is stored."""
+    seen: set[str] = set()
     for batch in batches:
         ident = batch.seal.batch_id
-        before = len(fresh)
+        fresh: dict[str, Fresh] = {}
         for row in sorted(batch.rows, key=_row_order):
             if row.revision:
-                revisions[row.key] = Revision(row, ident, _subject_of(row, hashed))
-            elif row.key in known or row.key in fresh:
+                yield row.key, Revision(row, ident, _subject_of(row, hashed))
+            elif row.key in known or row.key in seen:
                 counts["already_in_dataset"] += 1
             else:
+                seen.add(row.key)
                 fresh[row.key] = _fresh(row, ident, rules, counts, hashed)
-        fresh |= _in_campaigns(dict(islice(fresh.items(), before, None)), rules)
-    counts["quarantined"] = sum(one.member.decision == "QUARANTINE" for one in fresh.values())
-    return Intake(
-        dict(sorted(fresh.items())),
-        dict(sorted(revisions.items())),
-        {name: number for name, number in sorted(counts.items()) if number},
-    )
+        fresh |= _in_campaigns(fresh, rules)
+        quarantined = sum(one.member.decision == "QUARANTINE" for one in fresh.values())
+        if quarantined:
+            counts["quarantined"] += quarantined
+        yield from fresh.items()
 
 
 def _row_order(row: SealedRow) -> tuple[str, bool, float, float, bytes]:

@@ -5,9 +5,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from l07.domain.bands import Bands, agreement
 from l07.domain.dataset import Member
-from l07.domain.duplicates import U64, Buckets, Sketcher, action_text, estimate, jaccard
+from l07.domain.duplicates import U64, Sketcher, action_text, jaccard
 from l07.domain.selection import keyed_hash
+
+MARGIN = 0.2  # a sketch that tells less than the limit by this much is 4.9 deviations away from it: not looked at
+BLOCK = 65_536  # pairs of sketches compared at once: 64 MB
+
+Pairs = Mapping[tuple[int, int], float]  # rows, the smaller number first
 
 
 class Body(NamedTuple):
@@ -18,80 +26,107 @@ class Body(NamedTuple):
 
 
 Bodies = Callable[[Collection[str]], Mapping[str, Body]]
+TextsOf = Callable[[Sequence[int]], Mapping[int, Body]]
 
 
 class Twins:
     """Similarities between the rows of one build; texts of older rows are fetched once, and only when they meet
     something."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: TextsOf) -> None:
+        self._texts = texts
         self._sketcher = Sketcher()
-        self._shingles: dict[str, U64] = {}
-        self._sketches: dict[str, bytes] = {}
-        self._buckets = Buckets()
+        self._shingles: dict[int, U64] = {}
 
-    def sketch(self, key: str, body: Body) -> bytes:
+    def sketch(self, row: int, body: Body) -> bytes:
         """The sketch of a row whose text is at hand."""
-        self._shingles[key] = self._sketcher.shingles(action_text(body.goal, body.messages))
-        return self._sketcher.sketch(self._shingles[key])
+        shingles = self._shingles[row] = self._sketcher.shingles(action_text(body.goal, body.messages))
+        return self._sketcher.sketch(shingles)
 
-    def add(self, key: str, sketch: bytes) -> None:
-        self._sketches[key] = sketch
-        self._buckets.add(key, sketch)
-
-    def pairs(self, keys: Iterable[str], bodies: Bodies, *, least: float) -> dict[tuple[str, str], float]:
-        """Every pair of one of `keys` and any row that was added, both ways round once (smaller key first), from
-        `least` on."""
-        met: set[tuple[str, str]] = set()
-        for key in keys:
-            for other in self._buckets.meets(self._sketches[key]):
-                if other != key:
-                    met.add((key, other) if key < other else (other, key))
-        self._fetch({key for pair in met for key in pair} - self._shingles.keys(), bodies)
-        found = ((pair, self._similarity(*pair)) for pair in sorted(met))
+    def pairs(self, asked: Bands, among: Iterable[Bands], *, least: float) -> Pairs:
+        """Every pair of one of `asked` and any row of `among`, from `least` on."""
+        near: dict[tuple[int, int], float] = {}
+        for part in among:
+            near |= _near(asked, part, least - MARGIN)
+        self._fetch(sorted({row for pair in near for row in pair} - self._shingles.keys()))
+        found = ((pair, self._similarity(pair, told)) for pair, told in sorted(near.items()))
         return {pair: similarity for pair, similarity in found if similarity >= least}
 
-    def _fetch(self, keys: Collection[str], bodies: Bodies) -> None:
-        for key, body in bodies(keys).items() if keys else ():
-            self._shingles[key] = self._sketcher.shingles(action_text(body.goal, body.messages))
+    def _fetch(self, rows: Sequence[int]) -> None:
+        for row, body in self._texts(rows).items() if rows else ():
+            self._shingles[row] = self._sketcher.shingles(action_text(body.goal, body.messages))
 
-    def _similarity(self, one: str, other: str) -> float:
-        if one in self._shingles and other in self._shingles:
-            return jaccard(self._shingles[one], self._shingles[other])
-        return estimate(self._sketches[one], self._sketches[other])
+    def _similarity(self, pair: tuple[int, int], told: float) -> float:
+        one, other = (self._shingles.get(row) for row in pair)
+        return told if one is None or other is None else jaccard(one, other)
+
+
+def _near(asked: Bands, part: Bands, least: float) -> dict[tuple[int, int], float]:
+    """Pairs that share a band and whose sketches agree."""
+    found: dict[tuple[int, int], float] = {}
+    one, other = part.meets(asked)
+    different = asked.rows[one] != part.rows[other]
+    one, other = one[different], other[different]
+    for start in range(0, len(one), BLOCK):
+        mine, theirs = one[start : start + BLOCK], other[start : start + BLOCK]
+        told = agreement(asked.sketches[mine], part.sketches[theirs])
+        near = told >= least
+        left, right = asked.rows[mine[near]].astype(np.int64), part.rows[theirs[near]].astype(np.int64)
+        pairs = zip(np.minimum(left, right).tolist(), np.maximum(left, right).tolist(), strict=True)
+        found.update(zip(pairs, told[near].tolist(), strict=True))
+    return found
+
+
+def nearest(pairs: Pairs) -> dict[int, float]:
+    """Each row's similarity to the one that is most like it."""
+    found: dict[int, float] = {}
+    for pair, value in pairs.items():
+        for row in pair:
+            found[row] = max(value, found.get(row, 0.0))
+    return found
 
 
 def drop_duplicates(
-    members: Iterable[Member],
-    pairs: Mapping[tuple[str, str], float],
-    *,
-    similarity: float,
-    seed: int,
-    exact: bool = True,
-) -> dict[str, Member]:
+    members: Mapping[int, Member], pairs: Pairs, *, similarity: float, seed: int, exact: bool = True
+) -> dict[int, Member]:
     """Of these rows the ones that leave, with their reason: equal conversations if `exact`, and near duplicates within a
     task. The better-scored stays, ties by keyed hash."""
-    near: dict[str, set[str]] = defaultdict(set)
+    near: dict[int, set[int]] = defaultdict(set)
     for (one, other), value in pairs.items():
         if value >= similarity:
             near[one].add(other)
             near[other].add(one)
-    kept: dict[str, Member] = {}
+    kept: dict[int, Member] = {}
     seen: set[str] = set()
-    leave: dict[str, Member] = {}
-    for member in sorted(members, key=lambda m: (-m.quality_score, keyed_hash(seed, "duplicate", m.key), m.key)):
-        reason = _duplicate(member, kept, seen, near)
+    leave: dict[int, Member] = {}
+    for row, member in sorted(members.items(), key=lambda item: _rank(item[1], seed)):
+        reason = _duplicate(row, member, kept, seen, near)
         if reason:
-            leave[member.key] = replace(member, table="", reasons=(*member.reasons, reason))
+            leave[row] = replace(member, table="", reasons=(*member.reasons, reason))
         else:
-            kept[member.key] = member
+            kept[row] = member
             seen.update((member.exact,) if exact else ())
     return leave
 
 
-def _duplicate(member: Member, kept: Mapping[str, Member], seen: Collection[str], near: Mapping[str, set[str]]) -> str:
+def _rank(member: Member, seed: int) -> tuple[float, int, str]:
+    return (-member.quality_score, keyed_hash(seed, "duplicate", member.key), member.key)
+
+
+def _duplicate(
+    row: int, member: Member, kept: Mapping[int, Member], seen: Collection[str], near: Mapping[int, set[int]]
+) -> str:
     if member.exact in seen:
         return "exact_duplicate"
-    if any(other in kept and kept[other].task == member.task for other in near.get(member.key, ())):
+    if any(other in kept and kept[other].task == member.task for other in near.get(row, ())):
         return "near_duplicate"
     return ""
+
+
+def rows_of(pairs: Pairs, rows: Collection[int], *, least: float) -> set[int]:
+    """The partners of these rows."""
+    found: set[int] = set()
+    for (one, other), value in pairs.items():
+        if value >= least:
+            found |= ({other} if one in rows else set()) | ({one} if other in rows else set())
+    return found

@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from l07.backends import parquet
-from l07.backends.parquet import read_manifest, read_members
+from l07.backends.parquet import read_manifest, read_members, shards
 from l07.backends.secret import open_marks
 from l07.backends.worker import InlineCurator, ProcessCurator
 from l07.domain.marks import SUBJECT
@@ -67,7 +66,7 @@ async def test_a_full_disk_stops_with_a_code(tmp_path: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(parquet, "_write", full)
+    monkeypatch.setattr(shards, "write_table", full)
     with pytest.raises(StoreFull):
         await InlineCurator().build(a_request(tmp_path / "a"))
 

@@ -58,8 +58,8 @@ def test_a_version_that_was_changed_is_not_compared(l07, versions, tmp_path) -> 
             target = copy / path.relative_to(versions[0])
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    (copy / "members.parquet").write_bytes(b"no")
+    (copy / "groups.parquet").write_bytes(b"no")
     said = l07("datasets", "diff", versions[0], copy)
     assert said.status == 1
     assert said.err.startswith(f"{DatasetChanged.code}: ")
-    assert "members.parquet" in said.err
+    assert "groups.parquet" in said.err

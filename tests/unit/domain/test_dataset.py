@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from l07.domain.dataset import (
     Member,
     Number,
     Size,
+    Tally,
     assign,
     change,
     merge,
@@ -26,15 +28,23 @@ from l07.domain.dataset import (
 )
 from l07.domain.dataset.groups import SHARES
 from l07.errors import TooFewGroups
+from l07.pipeline.curate.columns import Columns
+from l07.pipeline.curate.work import digest_of, tally
 
 
 def a_member(key: str = "execution:1", **more: object) -> Member:
     member = Member(
         key=key, task="home/1", source="/s", domain="home", task_type="chores", difficulty=0.5, quality_score=90.0,
-        confidence=0.9, decision="ACCEPT", reasons=(), batch_id="default-1", content="c", exact="x",
+        confidence=0.9, decision="ACCEPT", reasons=(), batch_id="default-1", content="c0", exact="e0",
         table="train", group="home/1", split="train",
     )  # fmt: skip
     return replace(member, **more)  # type: ignore[arg-type]
+
+
+def tally_of(members: list[Member]) -> Tally:
+    columns = Columns.of(members)
+    groups = sorted({member.group for member in members})
+    return tally(columns, np.array([groups.index(member.group) for member in members], np.int64))
 
 
 def groups_of(count: int) -> list[Group]:
@@ -133,7 +143,7 @@ def test_the_order_of_groups_does_not_show_in_their_splits() -> None:
 
 def test_nine_groups_are_refused_with_the_count_that_is_needed() -> None:
     rows = [a_member(f"execution:{n}", group=f"g{n}") for n in range(9)]
-    refused = refusal(rows, changed=True)
+    refused = refusal(tally_of(rows), changed=True)
     assert refused is not None
     assert (refused.code, refused.reason, refused.needed, refused.have) == ("E7101", "too_few_groups", 10, 9)
     with pytest.raises(TooFewGroups) as raised:
@@ -144,12 +154,12 @@ def test_nine_groups_are_refused_with_the_count_that_is_needed() -> None:
 def test_ten_groups_are_enough() -> None:
     tables = ["test", "validation", *["train"] * 8]
     rows = [a_member(f"execution:{n}", group=f"g{n}", table=table, split=table) for n, table in enumerate(tables)]
-    assert refusal(rows, changed=True) is None
+    assert refusal(tally_of(rows), changed=True) is None
 
 
 def test_an_empty_split_is_refused_however_many_groups_there_are() -> None:
     rows = [a_member(f"execution:{n}", group=f"g{n}", table="train" if n else "test") for n in range(20)]
-    refused = refusal(rows, changed=True)
+    refused = refusal(tally_of(rows), changed=True)
     assert refused is not None
     assert (refused.reason, refused.needed) == ("empty_split", 21)
 
@@ -203,6 +213,9 @@ def test_a_digest_is_of_the_rows_in_tables_whatever_their_order() -> None:
     rows = [a_member("1"), a_member("2"), a_member("3", table="contrast")]
     assert version_digest(rows) == version_digest(rows[::-1]) == version_digest([*rows, a_member("4", table="")])
     assert version_digest(rows) != version_digest(rows[:2])
+    columns = Columns.of(rows)
+    columns.digest[:] = [list(row_digest(member)) for member in rows]
+    assert digest_of(columns) == version_digest(rows)
 
 
 def test_statistics_count_the_splits_and_say_why_the_others_are_out() -> None:
@@ -212,7 +225,7 @@ def test_statistics_count_the_splits_and_say_why_the_others_are_out() -> None:
         a_member("3", table="contrast", decision="REJECT", reasons=("quality_score",), quality_score=10.0),
         a_member("4", table="", reasons=("near_duplicate",)),
     ]
-    found = statistics(rows)
+    found = statistics(tally_of(rows))
     assert found["splits"] == {"train": 1, "validation": 0, "test": 1}
     assert (found["score_mean"], found["score_deviation"]) == (85.0, 5.0)
     assert found["difficulties"] == {"hard": 1, "medium": 1}
@@ -221,4 +234,4 @@ def test_statistics_count_the_splits_and_say_why_the_others_are_out() -> None:
 
 
 def test_no_rows_have_no_mean() -> None:
-    assert statistics([])["score_mean"] is None
+    assert statistics(tally_of([]))["score_mean"] is None

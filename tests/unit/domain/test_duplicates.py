@@ -6,7 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from l07.domain.duplicates import Buckets, Sketcher, action_text, estimate, jaccard
+from l07.domain.bands import CROWD, Bands, as_array
+from l07.domain.duplicates import Sketcher, action_text, estimate, jaccard
 from l07.domain.scheme import BANDS, PERMUTATIONS, ROWS, SCHEME
 from tests.curation import a_conversation, edited, words
 
@@ -34,6 +35,10 @@ def test_what_was_sketched_before_does_not_show() -> None:
     assert used.sketch(used.shingles("a b c d e f g")) == sketch_of("a b c d e f g")
 
 
+def a_band(*sketches: bytes, first: int = 0) -> Bands:
+    return Bands.of(np.arange(first, first + len(sketches), dtype=np.uint32), as_array(sketches))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.1, 0.3])
 def test_an_estimate_is_near_the_exact_index(share: float) -> None:
     rng = random.Random(5)
@@ -49,23 +54,41 @@ def test_an_estimate_is_near_the_exact_index(share: float) -> None:
 def test_the_bands_find_almost_every_pair_at_0_8() -> None:
     rng = random.Random(1)
     sketcher, found, pairs = Sketcher(), 0, 0
-    for number in range(300):
+    for _ in range(300):
         text = words(rng, 200)
         one, other = sketcher.shingles(text), sketcher.shingles(edited(rng, text, 0.02))
         if jaccard(one, other) >= 0.8:
-            buckets = Buckets()
-            buckets.add(str(number), sketcher.sketch(one))
-            found += bool(buckets.meets(sketcher.sketch(other)))
+            found += len(a_band(sketcher.sketch(one)).meets(a_band(sketcher.sketch(other)))[0])
             pairs += 1
     assert found == pairs > 100
 
 
 def test_strangers_do_not_meet() -> None:
     rng = random.Random(2)
-    buckets = Buckets()
-    for number in range(200):
-        buckets.add(str(number), sketch_of(words(rng, 100)))
-    assert buckets.meets(sketch_of(words(rng, 100))) == set()
+    bands = a_band(*(sketch_of(words(rng, 100)) for _ in range(200)))
+    assert len(bands.meets(a_band(sketch_of(words(rng, 100))))[0]) == 0
+
+
+def test_every_two_that_share_a_band_meet_once_and_parts_give_what_the_whole_gives() -> None:
+    rng = random.Random(3)
+    texts = [words(rng, 60) for _ in range(40)]
+    sketches = [sketch_of(edited(rng, rng.choice(texts), rng.choice((0.0, 0.05, 0.2)))) for _ in range(300)]
+    lines = as_array(sketches).reshape(300, 32, 4)
+    expected = {(a, b) for a in range(300) for b in range(300) if (lines[a] == lines[b]).all(axis=1).any()}
+    whole = a_band(*sketches)
+    assert set(zip(*(side.tolist() for side in whole.meets(whole)), strict=True)) == expected
+    parts = [a_band(*sketches[:90]), a_band(*sketches[90:], first=90)]
+    hashes, order = Bands.joined_order(parts)
+    assert (hashes == whole.hashes).all()
+    assert (order == whole.order).all()
+    assert parts[1].places(np.array([89, 90, 299, 300])).tolist() == [-1, 0, 209, -1]
+
+
+def test_of_a_flood_of_copies_each_meets_the_oldest_alone() -> None:
+    flood = a_band(*[sketch_of("the same words again and again for ever")] * (CROWD + 50))
+    one, other = flood.meets(flood)
+    assert len(one) == (CROWD + 50) * CROWD
+    assert other.max() == CROWD - 1
 
 
 def test_prompts_tool_lists_and_tool_outputs_are_not_sketched() -> None:

@@ -1,18 +1,22 @@
 """Sealed batches -> a version: G7 over many versions, order, revisions, gates, golden rows, caps."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from l07.domain.dataset import Group, Refusal, assign, version_digest
+from l07.domain.dataset import Group, Refusal, version_digest
+from l07.domain.drawing import draw_of, lowest
 from l07.domain.quality import CurateRules
-from l07.domain.selection import keyed_hash
 from l07.pipeline.curate import build as building
-from l07.pipeline.curate.build import Draft, Golden, Parent, build
-from l07.pipeline.curate.twins import Body
+from l07.pipeline.curate import placing
+from l07.pipeline.curate.build import Draft, Golden, build
+from l07.pipeline.curate.roll import Grouping, Parent
+from l07.pipeline.curate.twins import Body, Twins
+from l07.pipeline.curate.work import Work
 from l07.ports import SealedBatch
 from tests.curation import (
     Shelf,
@@ -75,43 +79,41 @@ def test_no_twin_no_task_and_no_row_is_ever_in_two_splits() -> None:
 
 @pytest.mark.slow
 def test_control_a_random_row_split_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = building._Work._into_tables
+    original = placing._into_tables
 
-    def by_row(self: building._Work, of_task: dict[str, Group]) -> None:
-        original(self, of_task)
-        for key, member in self.members.items():
-            if member.learnt_from:
-                table = random.Random(key).choice(["train", "train", "train", "validation", "test"])
-                self.members[key] = replace(member, table=table, split=table)
+    def by_row(work: Work, grouping: Grouping) -> None:
+        original(work, grouping)
+        for row, member in work.moved("ACCEPT").items():
+            table = random.Random(member.key).choice(["train", "train", "train", "validation", "test"])
+            work.set(row, replace(member, table=table, split=table))
 
-    monkeypatch.setattr(building._Work, "_into_tables", by_row)
+    monkeypatch.setattr(placing, "_into_tables", by_row)
     assert g7_faults(in_batches(1))
 
 
 @pytest.mark.slow
 def test_control_a_recomputed_split_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = assign
+    original = placing.merge
 
-    def anew(groups: Sequence[Group], size: Any, *, seed: int, fill: bool = True) -> list[Group]:
-        """Every version shuffles what it has, as a seeded library split does when the data grow."""
-        return original(
-            [replace(g, split="") if g.id in size else g for g in groups], size, seed=seed + len(groups), fill=fill
-        )
+    def anew(groups: Iterable[Group], *more: Any) -> list[Group]:
+        """A curator that gives every group that it looks at a split anew."""
+        return [replace(group, split="") for group in original(groups, *more)]
 
-    monkeypatch.setattr(building, "assign", anew)
+    monkeypatch.setattr(placing, "merge", anew)
+    monkeypatch.setattr(placing, "_split_conflicts", lambda *_: None)
     assert [fault for seed in range(5) for fault in g7_faults(in_batches(seed))]
 
 
 @pytest.mark.slow
 def test_control_groups_without_near_duplicates_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building.Twins, "pairs", lambda *_, **__: {})
+    monkeypatch.setattr(Twins, "pairs", lambda *_, **__: {})
     assert [fault for seed in range(5) for fault in g7_faults(in_batches(seed))]
 
 
 @pytest.mark.slow
 def test_control_groups_without_equal_deeds_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = building.shared
-    monkeypatch.setattr(building, "shared", lambda rows: replace(original(rows), links=()))
+    original = placing.shared
+    monkeypatch.setattr(placing, "shared", lambda rows: replace(original(rows), links=()))
     assert [fault for seed in range(5) for fault in g7_faults(in_batches(seed))]
 
 
@@ -150,16 +152,16 @@ def test_the_order_of_rows_within_a_batch_does_not_show() -> None:
 
 
 def test_control_an_order_that_shows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = building.take_in
+    original = building.read_in
 
-    def first_come(batches: Sequence[SealedBatch], known: Any, rules: CurateRules, **more: Any) -> Any:
+    def first_come(batches: Sequence[SealedBatch], *more: Any) -> Any:
         """A curator that lets the first row of a batch in on its own terms."""
         rows = [
             a_batch([r for r in b.rows if r.key != b.rows[0].key], number=int(b.seal.batch_id[-1])) for b in batches
         ]
-        return original(rows, known, rules, **more)
+        return original(rows, *more)
 
-    monkeypatch.setattr(building, "take_in", first_come)
+    monkeypatch.setattr(building, "read_in", first_come)
     batches = in_batches(1, count=2)
     assert digests(shuffled(batches, 1)) != digests(batches)
 
@@ -277,8 +279,9 @@ def test_a_rejected_row_is_contrast_with_the_split_of_its_group() -> None:
 def test_contrast_is_capped_at_a_multiple_of_the_accepted() -> None:
     draft = built(a_batch([*a_task_each(20), *a_task_each(60, prefix="bad", score=10.0)]))
     contrast = {m.key for m in draft.members.values() if m.table == "contrast"}
-    chosen = sorted((f"execution:bad{n:03}" for n in range(60)), key=lambda key: keyed_hash(7, "contrast", key))[:40]
-    assert contrast == set(chosen)
+    keys = [f"execution:bad{n:03}" for n in range(60)]
+    chosen = lowest(np.array([draw_of(key) for key in keys], np.uint64), 40, seed=7, purpose="contrast")
+    assert contrast == {keys[place] for place in chosen}
 
 
 def test_the_better_scored_of_two_near_duplicates_of_a_task_stays() -> None:

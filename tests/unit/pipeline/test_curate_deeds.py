@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from l07.domain.deeds import MOST_TASKS, Shared, deeds_of, shared
 from l07.domain.quality import CurateRules
 from l07.domain.world import demo_runs
-from l07.pipeline.curate import build as building
-from l07.pipeline.curate.build import Draft, Golden, Parent, build
+from l07.pipeline.curate import placing
+from l07.pipeline.curate.build import Draft, Golden, build
+from l07.pipeline.curate.roll import Parent
 from l07.pipeline.curate.twins import Body
 from l07.ports import SealedBatch, SealedRow
 from tests.curation import Shelf, a_batch, a_conversation, a_revision, a_row, a_task_each, deeds_across, did
@@ -59,8 +60,8 @@ def test_a_question_in_other_words_is_in_the_split_of_the_first() -> None:
 
 
 def test_control_without_the_links_the_answers_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = building.shared
-    monkeypatch.setattr(building, "shared", lambda rows: replace(original(rows), links=()))
+    original = placing.shared
+    monkeypatch.setattr(placing, "shared", lambda rows: replace(original(rows), links=()))
     draft = built(a_batch(pairs(30)))
     assert deeds_across(draft.members.values(), texts(draft))
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from service_builders import NOW, a_folder, a_score, a_trace, examples_of, some_runs
 
+from l07.backends.parquet import read_lineage
 from l07.errors import BadArtifactName, NothingByThatName, TooFewGroups
 from l07.service.curating import DatasetCurator
 from l07.service.extracting import TrainingDataExtractor
@@ -26,7 +26,7 @@ async def test_the_events_behind_the_examples_are_its_provenance(tmp_path: Path)
     curator = DatasetCurator(a_folder(tmp_path), extractor)
     examples = extractor.extract(some_runs(12), now=NOW)
     made = await curator.create_dataset(name="mine", examples=examples, now=NOW)
-    lines = pq.read_table(made.folder / "provenance.parquet").to_pylist()
+    lines = read_lineage(made.folder)
     assert {line["trace_event"] for line in lines} == {f"trace-{number}" for number in range(12)}
     assert {line["trace_at"] for line in lines} == {f"process_events_batch:0:{2 * number}" for number in range(12)}
 

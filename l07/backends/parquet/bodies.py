@@ -1,0 +1,92 @@
+"""Examples as Arrow rows and back: arguments of calls and tool lists are JSON text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from l07.backends.parquet.schema import BODY, CALL, MESSAGE
+from l07.domain.example import TrainingExample
+
+_encode = msgspec.json.encode
+
+
+class Bodies:
+    """A hold (pipeline/curate/work.py) that keeps bodies as Arrow tables, a tenth of what they are as objects."""
+
+    def __init__(self) -> None:
+        self.tables: list[pa.Table] = []
+
+    def add(self, examples: Sequence[TrainingExample]) -> None:
+        if examples:
+            self.tables.append(table_of(examples))
+
+
+def table_of(examples: Sequence[TrainingExample]) -> pa.Table:
+    """Column by column: a third of the time of from_pylist."""
+    columns: dict[str, pa.Array] = {
+        name: pa.array([getattr(example, name) for example in examples], pa.string())
+        for name in BODY.names
+        if name not in ("messages", "tools")
+    }
+    columns["messages"] = _messages([example.messages for example in examples])
+    columns["tools"] = pa.array([_json(example.tools) for example in examples], pa.string())
+    return pa.table([columns[name] for name in BODY.names], schema=BODY)
+
+
+def _messages(of_rows: Sequence[Sequence[Mapping[str, Any]]]) -> pa.Array:
+    said = [message for messages in of_rows for message in messages]
+    columns = [
+        pa.array([message.get("role") for message in said], pa.string()),
+        pa.array([_content(message.get("content")) for message in said], pa.string()),
+        _calls([message.get("tool_calls") or None for message in said]),
+        pa.array([message.get("tool_call_id") for message in said], pa.string()),
+        pa.array([message.get("name") for message in said], pa.string()),
+    ]
+    return pa.ListArray.from_arrays(_offsets(of_rows), pa.StructArray.from_arrays(columns, fields=list(MESSAGE)))
+
+
+def _calls(of_messages: Sequence[Sequence[Mapping[str, Any]] | None]) -> pa.Array:
+    made = [call for calls in of_messages for call in calls or ()]
+    functions = [call["function"] for call in made]
+    function = pa.StructArray.from_arrays(
+        [
+            pa.array([one["name"] for one in functions], pa.string()),
+            pa.array([_json(one["arguments"]) for one in functions], pa.string()),
+        ],
+        fields=list(CALL.field("function").type),
+    )
+    columns = [
+        pa.array([call.get("id") for call in made], pa.string()),
+        pa.array([call.get("type", "function") for call in made], pa.string()),
+        function,
+    ]
+    offsets = _offsets([calls or () for calls in of_messages])
+    absent = pa.array([calls is None for calls in of_messages], pa.bool_())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(CALL)), mask=absent)
+
+
+def _offsets(lists: Sequence[Sequence[object]]) -> pa.Array:
+    return pa.array([0, *accumulate(map(len, lists))], pa.int32())
+
+
+def _content(content: Any) -> str | None:
+    return content if content is None or isinstance(content, str) else _json(content)
+
+
+def _json(value: Any) -> str:
+    return _encode(value).decode()
+
+
+def as_said(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored message as it was taken in: absent fields left out, arguments as objects."""
+    said = {name: value for name, value in message.items() if value is not None or name == "content"}
+    if said.get("tool_calls"):
+        said["tool_calls"] = [
+            {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+            for call in said["tool_calls"]
+        ]
+    return said

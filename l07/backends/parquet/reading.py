@@ -1,0 +1,185 @@
+"""A version's folder, read: as the next version's beginning, or row by row for whoever looks at it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from l07.backends.parquet.bodies import as_said
+from l07.backends.parquet.files import read_manifest, read_table, verify
+from l07.backends.parquet.schema import RUN, STANDING
+from l07.backends.parquet.shards import shards_of
+from l07.backends.parquet.state import State
+from l07.domain.dataset import TABLES, Group, Member
+from l07.domain.scheme import SCHEME
+from l07.errors import DatasetUnreadable
+from l07.pipeline.curate.roll import Parent, Roll
+from l07.pipeline.curate.twins import Body
+
+_HIDDEN = ("draw", "features", "sketched", "placed", "digest")
+
+
+def data_files(folder: Path, table: str) -> list[Path]:
+    """The files of one table, in the order in which `datasets` reads them."""
+    return sorted((folder / "data").glob(f"{table}-*.parquet"))
+
+
+def read_parent(folder: Path) -> Parent:
+    """A published version as the next one's beginning, checked. Raises DatasetChanged, DatasetUnreadable."""
+    manifest = verify(folder)
+    if manifest["sketch"] != SCHEME:
+        raise DatasetUnreadable(f"{folder}: its sketches are made by {manifest['sketch']}, this release makes {SCHEME}")
+    if "segments" not in manifest:
+        roll, find = _unsegmented(folder), partial(_scan, folder)
+    else:
+        state = State(folder, manifest)
+        roll, find = state.roll(), partial(_bodies_of, state)
+    return Parent(version=manifest["version"], roll=roll, meaning=manifest["meaning"], bodies=find)
+
+
+def _unsegmented(folder: Path) -> Roll:
+    """Of a version of schema 2, or of the first days of schema 3."""
+    groups = [
+        Group(one["id"], tuple(one["tasks"]), one["split"])
+        for one in json.loads((folder / "groups.json").read_text("utf-8"))
+    ]
+    rows = read_table(folder / "members.parquet").to_pylist()
+    return Roll.of((Member(**row | _lists(row)) for row in rows), groups)
+
+
+def _lists(row: Mapping[str, Any]) -> dict[str, Any]:
+    named = {name: tuple(row[name]) for name in ("reasons", "features")}
+    return named | {"scores": dict(row.get("scores") or ())}
+
+
+def _bodies_of(state: State, keys: Collection[str]) -> dict[str, Body]:
+    """Of the shards only those that have one of these rows, and of a shard only the row groups with one."""
+    asked = sorted(keys)
+    found: dict[str, list[str]] = defaultdict(list)
+    where = {(shard.table, write): shard.file for shard in shards_of(state.manifest) for write in shard.writes}
+    tables = state.standing.column("table")
+    for key, row in zip(asked, state.find(asked), strict=True):
+        table = tables[row].as_py() if row >= 0 else ""
+        if table:
+            found[where[table, int(state.placed[row])]].append(key)
+    return {key: body for file, here in sorted(found.items()) for key, body in _texts(state.folder / file, here)}
+
+
+def _texts(path: Path, keys: Sequence[str]) -> Iterator[tuple[str, Body]]:
+    wanted = pa.array(keys, pa.string())
+    for group in _groups_with(path, wanted):
+        rows = group.filter(pc.is_in(group.column("key"), value_set=wanted))
+        yield from ((row["key"], _body(row)) for row in rows.to_pylist())
+
+
+def _groups_with(path: Path, wanted: pa.Array) -> Iterator[pa.Table]:
+    try:
+        with pq.ParquetFile(path) as file:
+            at = 0
+            has = pc.is_in(file.read(["key"]).column("key"), value_set=wanted)
+            for number in range(file.num_row_groups):
+                rows = file.metadata.row_group(number).num_rows
+                if pc.any(has.slice(at, rows)).as_py():
+                    yield file.read_row_group(number, ["key", "goal", "messages"])
+                at += rows
+    except (OSError, pa.ArrowException) as err:
+        raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
+
+
+def _scan(folder: Path, keys: Collection[str]) -> dict[str, Body]:
+    paths = [path for table in TABLES for path in data_files(folder, table)]
+    return {key: body for path in paths for key, body in _texts(path, sorted(keys))}
+
+
+def _body(row: Mapping[str, Any]) -> Body:
+    return Body(row["goal"], [as_said(message) for message in row["messages"]])
+
+
+# ------------------------------------------------------------------ row by row
+
+
+def read_rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of one table as they were taken in: arguments and tools as objects, absent fields of a message left
+    out. Unverified."""
+    rows = [row for path in data_files(folder, table) for row in read_table(path).to_pylist()]
+    for row in rows:
+        row["messages"] = [as_said(message) for message in row["messages"]]
+        row["tools"] = json.loads(row["tools"])
+    return rows
+
+
+def read_members(folder: Path) -> list[dict[str, Any]]:
+    """Everyone whom the version knows: where the row is, why, and of which group. Without the sketches."""
+    if not _segmented(folder):
+        rows = read_table(folder / "members.parquet").drop_columns(["sketch", "features"]).to_pylist()
+        return [{"model_version": "", "subject": "", **row, "scores": dict(row.get("scores") or ())} for row in rows]
+    columns = [name for name in (*RUN.names, *STANDING.names) if name not in _HIDDEN]
+    return [_told(row) for row in members_table(folder, columns).to_pylist()]
+
+
+def members_table(folder: Path, columns: Sequence[str]) -> pa.Table:
+    """Everyone as a table; `columns` of RUN and STANDING. Its manifest need not be there yet."""
+    runs = _parts(folder, "runs", [name for name in RUN.names if name in columns])
+    standing = _parts(folder, "standing", [name for name in STANDING.names if name in columns])
+    return pa.table([*runs.columns, *standing.columns], names=[*runs.column_names, *standing.column_names])
+
+
+def read_names(folder: Path) -> Iterable[tuple[str, str, str]]:
+    """Natural key, mark of the subject and source of everyone whom the version knows."""
+    names = ("key", "subject", "source")
+    table = members_table(folder, names) if _segmented(folder) else read_table(folder / "members.parquet")
+    empty = [""] * table.num_rows  # a release that knew of no subjects
+    columns = [table.column(name).to_pylist() if name in table.column_names else empty for name in names]
+    return zip(*columns, strict=True)
+
+
+def bytes_of(path: Path) -> bytes:
+    """Everything that stands in a table, for a search."""
+    return repr(read_table(path).to_pylist()).encode("utf-8", "surrogateescape")
+
+
+def _segmented(folder: Path) -> bool:
+    return "segments" in read_manifest(folder)
+
+
+def _parts(folder: Path, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
+    paths = sorted((folder / kind).glob("*.parquet"))
+    return pa.concat_tables([read_table(path, columns) for path in paths])
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    digests = {name: row[name].hex() if row[name] is not None else "" for name in ("content", "exact", "deeds")}
+    return row | digests | {"scores": dict(row["scores"])}
+
+
+def read_groups(folder: Path) -> list[dict[str, Any]]:
+    """Every group of the version: id, tasks, split."""
+    if not _segmented(folder):
+        groups: list[dict[str, Any]] = json.loads((folder / "groups.json").read_text("utf-8"))
+        return groups
+    found: dict[str, dict[str, Any]] = {}
+    for row in read_table(folder / "groups.parquet").to_pylist():
+        found.setdefault(row["group"], {"id": row["group"], "tasks": [], "split": row["split"]})["tasks"].append(
+            row["task"]
+        )
+    return [found[name] for name in sorted(found)]
+
+
+def read_lineage(folder: Path) -> list[dict[str, Any]]:
+    """Events and offsets behind every row, one line a row and batch, sorted."""
+    lines: list[dict[str, Any]] = read_lines(folder).to_pylist()
+    return lines
+
+
+def read_lines(folder: Path) -> pa.Table:
+    """The same as a table."""
+    single = folder / "provenance.parquet"
+    if single.is_file():
+        return read_table(single)
+    return _parts(folder, "provenance").sort_by([("key", "ascending"), ("batch_id", "ascending")])

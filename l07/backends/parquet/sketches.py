@@ -1,0 +1,43 @@
+"""Sketches with their sorted bands in a file that is mapped, not read: a lookup touches a few pages of it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from l07.domain.bands import Bands
+from l07.domain.scheme import BANDS, PERMUTATIONS
+from l07.errors import DatasetUnreadable
+
+_MAGIC = 0x3142374C  # "L7B1", little endian
+_HEAD = 2  # words: magic, number of rows
+_WORD = 4  # bytes
+
+
+def write_bands(parts: Sequence[Bands], path: Path) -> None:
+    """Several parts as one; the sketches are copied one part after the other, so that memory holds the bands alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.array([_MAGIC, sum(map(len, parts))], "<u4").tofile(file)
+        for part in parts:
+            part.rows.astype("<u4").tofile(file)
+        for part in parts:
+            np.asarray(part.sketches, "<u4").tofile(file)
+        hashes, order = Bands.joined_order(parts)
+        hashes.astype("<u4", copy=False).tofile(file)
+        order.astype("<u4", copy=False).tofile(file)
+
+
+def open_bands(path: Path) -> Bands:
+    """Raises DatasetUnreadable (E7103) for a file that is none of ours or is cut."""
+    try:
+        words = np.memmap(path, "<u4", "r")
+    except (OSError, ValueError) as err:
+        raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
+    count = int(words[1]) if len(words) > _HEAD and words[0] == _MAGIC else 0
+    if len(words) != _HEAD + count * (1 + PERMUTATIONS + 2 * BANDS) or not count:
+        raise DatasetUnreadable(f"{path} holds no sketches", path=str(path))
+    ends = np.cumsum([_HEAD, count, count * PERMUTATIONS, count * BANDS, count * BANDS])
+    rows, sketches, hashes, order = (words[start:end] for start, end in pairwise(ends))
+    return Bands(rows, sketches.reshape(count, PERMUTATIONS), hashes.reshape(BANDS, count), order.reshape(BANDS, count))

@@ -1,0 +1,152 @@
+"""Everyone whom a dataset knows, as columns of small numbers: a million of them fit into 120 MB and are asked at once."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from l07.domain.dataset import TABLES, Member, row_digest
+from l07.domain.drawing import draw_of
+from l07.domain.example import bucket
+
+Name = TypeVar("Name", bound=Hashable)
+I64 = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Column = npt.NDArray[Any]
+
+TABLE = {name: number for number, name in enumerate(("", *TABLES))}
+TABLE_NAMES = tuple(TABLE)
+SPLIT_CODES = tuple(TABLE[name] for name in ("train", "validation", "test"))
+DECISION = {name: number for number, name in enumerate(("ACCEPT", "REVIEW", "REJECT", "QUARANTINE"))}
+LEVEL = {name: number for number, name in enumerate(("easy", "medium", "hard"))}
+LEVEL_NAMES = tuple(LEVEL)
+
+
+class Book(Generic[Name]):
+    """Names and their numbers, in the order in which they were first seen."""
+
+    def __init__(self, names: Iterable[Name] = ()) -> None:
+        self.names: list[Name] = list(names)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def number(self, name: Name) -> int:
+        """A new name gets the next number."""
+        found = self._numbers.setdefault(name, len(self.names))
+        if found == len(self.names):
+            self.names.append(name)
+        return found
+
+    def find(self, name: Name) -> int:
+        """-1 for a name that is not there."""
+        return self._numbers.get(name, -1)
+
+    def copy(self) -> "Book[Name]":
+        other: Book[Name] = Book()
+        other.names, other._numbers = self.names.copy(), self._numbers.copy()
+        return other
+
+
+def word(digest: str) -> int:
+    """The first 64 bits of a digest as hex; 0 for none. Whom they call alike is compared in full where it counts."""
+    return int(digest[:16], 16) if digest else 0
+
+
+def _none(type_: str, *width: int) -> Callable[[], Column]:
+    return lambda: np.zeros((0, *width), type_)
+
+
+@dataclass(slots=True)
+class Columns:
+    """A row of each is one natural key. Books translate numbers back into names."""
+
+    table: Column = field(default_factory=_none("u1"))
+    decision: Column = field(default_factory=_none("u1"))
+    level: Column = field(default_factory=_none("u1"))  # of difficulty
+    task: Column = field(default_factory=_none("i4"))
+    source: Column = field(default_factory=_none("i4"))
+    domain: Column = field(default_factory=_none("i4"))
+    task_type: Column = field(default_factory=_none("i4"))
+    reasons: Column = field(default_factory=_none("i4"))
+    quality: Column = field(default_factory=_none("f8"))
+    exact: Column = field(default_factory=_none("u8"))  # the first 64 bits of the digest
+    deeds: Column = field(default_factory=_none("u8"))
+    draw: Column = field(default_factory=_none("u8"))
+    sketched: Column = field(default_factory=_none("?"))  # a version has held the row
+    digest: Column = field(default_factory=_none("u1", 32))  # of the row as it stands in its table
+    tasks: Book[str] = field(default_factory=Book)
+    sources: Book[str] = field(default_factory=Book)
+    domains: Book[str] = field(default_factory=Book)
+    task_types: Book[str] = field(default_factory=Book)
+    reason_lists: Book[tuple[str, ...]] = field(default_factory=Book)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @classmethod
+    def of(cls, members: Sequence[Member]) -> "Columns":
+        columns = cls().grown(len(members))
+        columns.put(range(len(members)), members)
+        columns.seal(range(len(members)), members)
+        return columns
+
+    def grown(self, count: int) -> "Columns":
+        """A copy with room for `count` more rows."""
+        grown: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Book):
+                grown[one.name] = value.copy()
+            else:
+                grown[one.name] = np.concatenate([value, np.zeros((count, *value.shape[1:]), value.dtype)])
+        return Columns(**grown)
+
+    def put(self, rows: Sequence[int], members: Sequence[Member]) -> None:
+        """What the members say, into their rows; digests are put by `seal`."""
+        at = np.asarray(rows, np.int64)
+        for name, values in self._values(members).items():
+            getattr(self, name)[at] = values
+
+    def seal(self, rows: Iterable[int], members: Iterable[Member]) -> None:
+        """The digests of these rows, as they stand in their tables."""
+        for row, member in zip(rows, members, strict=True):
+            self.digest[row] = np.frombuffer(row_digest(member), np.uint8) if member.table else 0
+
+    def _values(self, members: Sequence[Member]) -> Mapping[str, list[Any]]:
+        number = {
+            "task": self.tasks.number, "source": self.sources.number, "domain": self.domains.number,
+            "task_type": self.task_types.number,
+        }  # fmt: skip
+        coded = {name: [of(getattr(m, name)) for m in members] for name, of in number.items()}
+        return coded | {
+            "table": [TABLE[m.table] for m in members],
+            "decision": [DECISION[m.decision] for m in members],
+            "level": [LEVEL[bucket(m.difficulty)] for m in members],
+            "reasons": [self.reason_lists.number(m.reasons) for m in members],
+            "quality": [m.quality_score for m in members],
+            "exact": [word(m.exact) for m in members],
+            "deeds": [word(m.deeds) for m in members],
+            "draw": [draw_of(m.key) for m in members],
+            "sketched": [bool(m.sketch) for m in members],
+        }
+
+    # ------------------------------------------------------------------ asked of all rows
+
+    @property
+    def learnt(self) -> Flags:
+        """The rows of the splits."""
+        return (self.table > 0) & (self.table <= len(SPLIT_CODES))
+
+    def strata(self, rows: I64) -> tuple[I64, list[str]]:
+        """The rows' strata as numbers that rise with their names, and the names."""
+        codes = self.domain[rows].astype(np.int64) * len(LEVEL) + self.level[rows]
+        present, inverse = np.unique(codes, return_inverse=True)
+        names = [f"{self.domains.names[code // len(LEVEL)]}/{LEVEL_NAMES[code % len(LEVEL)]}" for code in present]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        rank = np.empty(len(names), np.int64)
+        rank[order] = np.arange(len(names))
+        return rank[inverse.reshape(-1)], [names[place] for place in order]

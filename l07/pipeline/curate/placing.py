@@ -1,0 +1,154 @@
+"""Groups, their splits, and every row into its table; only what has moved is looked at row by row."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from l07.domain.dataset import TABLES, Group, Have, Member, assign, merge, sizes
+from l07.domain.deeds import MOST_TASKS, shared
+from l07.pipeline.curate.columns import I64, TABLE_NAMES, Columns, Flags, word
+from l07.pipeline.curate.roll import Grouping
+from l07.pipeline.curate.work import Work
+
+_OF_DECISION = {"REVIEW": "review", "REJECT": "contrast"}
+
+
+def place(work: Work) -> Grouping:
+    """A row whose group went to a stricter split leaves; new and revised rows come into the table of their decision."""
+    tasks = work.columns.tasks
+    grouping = work.roll.grouping.grown(len(tasks))
+    links = [*_alike(work), *_by_deeds(work)]
+    named = {member.task for member in work.moved().values()} | {task for link in links for task in link}
+    numbers = grouping.group[[tasks.number(task) for task in sorted(named)]]
+    before = grouping.of_groups(np.unique(numbers), tasks)
+    groups = merge(before, named, links)
+    _take_over(work, grouping, groups)
+    _split_conflicts(work, {task: group for group in groups for task in group.tasks})
+    for group in _assigned(work, grouping, groups):
+        grouping.put(group, tasks)
+    _into_tables(work, grouping)
+    return grouping
+
+
+def _alike(work: Work) -> Iterable[tuple[str, str]]:
+    for one, other in work.pairs:
+        a, b = work.member(one), work.member(other)
+        if a.sketch and b.sketch:
+            yield a.task, b.task
+
+
+def _by_deeds(work: Work) -> Iterable[tuple[str, str]]:
+    """Tasks whose accepted rows did exactly the same, now or in an earlier version. What older rows tie together is
+    tied already, so only the deeds of rows that move are asked for."""
+    columns = work.columns
+    rows = _doers(work)
+    asked = {word(member.deeds) for member in work.changed.values() if _did(member)}
+    alike = rows[np.isin(columns.deeds[rows], np.fromiter(asked, np.uint64, len(asked)))]
+    found = shared((f"{columns.deeds[row]:016x}", columns.tasks.names[columns.task[row]]) for row in alike)
+    generic = generic_deeds(work)
+    if len(generic):
+        work.counts["generic_deeds"] = len(generic)
+    return found.links
+
+
+def _did(member: Member) -> bool:
+    return bool(member.deeds and member.sketch) and member.decision == "ACCEPT"
+
+
+def _doers(work: Work) -> I64:
+    """Accepted rows with deeds, of this or an earlier version: a sketch tells that a version has held the row."""
+    columns = work.columns
+    return np.flatnonzero((columns.decision == 0) & columns.sketched & (columns.deeds > 0))
+
+
+def generic_deeds(work: Work) -> Any:
+    """Deeds (their first 64 bits) of so many tasks that they say nothing of any."""
+    columns, rows = work.columns, _doers(work)
+    deeds, code = np.unique(columns.deeds[rows], return_inverse=True)
+    pairs = np.unique(code.reshape(-1).astype(np.int64) << 32 | columns.task[rows])
+    return deeds[np.bincount(pairs >> 32, minlength=len(deeds)) > MOST_TASKS]
+
+
+def _take_over(work: Work, grouping: Grouping, groups: Sequence[Group]) -> None:
+    """Put the groups; rows of tasks that got another group or split are looked at."""
+    before = grouping.grown(len(grouping.group))
+    for group in groups:
+        grouping.put(group, work.columns.tasks)
+    differ = (before.group != grouping.group) | (before.split != grouping.split)
+    if differ.any():
+        rows = work.old(work.kept() & differ[work.columns.task])
+        for row, member in work.before(rows.tolist()).items():
+            work.set(row, member)
+
+
+def _split_conflicts(work: Work, of_task: dict[str, Group]) -> None:
+    for row, member in work.moved("ACCEPT").items():
+        if member.learnt_from and member.split != of_task[member.task].split:
+            work.leave(row, "split_conflict")
+
+
+def _assigned(work: Work, grouping: Grouping, groups: Sequence[Group]) -> list[Group]:
+    """First the groups with accepted rows, by the quotas of their strata; then those with rejected rows alone, among
+    themselves. A group without a split has new rows only."""
+    columns, seed = work.columns, work.rules.seed
+    of_row = grouping.group[columns.task]
+    accepted = work.kept("ACCEPT")
+    with_accepted = np.zeros(len(grouping.group), bool)
+    with_accepted[of_row[accepted]] = True
+    beside = work.kept() & ~with_accepted[of_row]
+    new = [group for group in groups if not group.split]
+    first = _give(work, grouping, new, accepted, seed=seed, fill=True)
+    return _give(work, grouping, first, beside, seed=seed, fill=False)
+
+
+def _give(
+    work: Work, grouping: Grouping, groups: Sequence[Group], rows: Flags, *, seed: int, fill: bool
+) -> list[Group]:
+    columns = work.columns
+    numbers = np.array([columns.tasks.number(group.id) for group in groups], np.int64)
+    of_row = grouping.group[columns.task]
+    theirs = np.flatnonzero(rows & np.isin(of_row, numbers))
+    size = sizes(
+        (columns.tasks.names[of_row[row]], m.stratum, m.key)
+        for row, m in ((row, work.member(row)) for row in theirs.tolist())
+    )
+    others = np.flatnonzero(rows & ~np.isin(of_row, numbers) & (grouping.split[of_row] > 0))
+    return assign(groups, size, seed=seed, fill=fill, have=_have(columns, grouping, others))
+
+
+def _have(columns: Columns, grouping: Grouping, rows: I64) -> Have:
+    """Rows by stratum and split; a group counts with all its rows in the stratum of most of them."""
+    have: dict[str, Counter[str]] = defaultdict(Counter)
+    strata, names = columns.strata(rows)
+    group = grouping.group[columns.task[rows]].astype(np.int64)
+    cells, counts = np.unique(group * max(1, len(names)) + strata, return_counts=True)
+    owner, stratum = np.divmod(cells, max(1, len(names)))
+    order = np.lexsort((stratum, -counts, owner))
+    owners, first, total = _by_owner(owner[order], counts[order])
+    most = stratum[order][first]
+    code = most * len(TABLE_NAMES) + grouping.split[owners]
+    sums = np.bincount(code, weights=total, minlength=len(names) * len(TABLE_NAMES))
+    for cell in np.flatnonzero(sums).tolist():
+        have[names[cell // len(TABLE_NAMES)]][TABLE_NAMES[cell % len(TABLE_NAMES)]] += int(sums[cell])
+    return have
+
+
+def _by_owner(owner: I64, counts: I64) -> tuple[I64, I64, I64]:
+    """Of sorted owners: each once, where it begins, and the sum of its counts."""
+    owners, first = np.unique(owner, return_index=True)
+    return owners, first, np.add.reduceat(counts, first) if len(first) else counts
+
+
+def _into_tables(work: Work, grouping: Grouping) -> None:
+    tasks = work.columns.tasks
+    for row, member in work.moved().items():
+        task = tasks.number(member.task)
+        split = TABLE_NAMES[grouping.split[task]]
+        table = _OF_DECISION.get(member.decision, split)
+        assert table in TABLES
+        group = tasks.names[grouping.group[task]]
+        if (member.table, member.group, member.split) != (table, group, split):
+            work.set(row, replace(member, table=table, group=group, split=split))

@@ -1,0 +1,241 @@
+"""The members on their way from one version to the next: those that are new or move are objects, all others stay
+columns."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from l07.domain.bands import Bands
+from l07.domain.dataset import SPLITS, Cell, Member, Tally, digest_of_sorted
+from l07.domain.example import Provenance, TrainingExample
+from l07.domain.quality import CurateRules
+from l07.pipeline.curate.columns import DECISION, I64, LEVEL_NAMES, SPLIT_CODES, TABLE, TABLE_NAMES, Columns, Flags
+from l07.pipeline.curate.intake import Fresh, Revision, revised
+from l07.pipeline.curate.roll import Roll, bands_of
+from l07.pipeline.curate.twins import Bodies, Body, Pairs, Twins, nearest
+
+
+class Hold(Protocol):
+    """Where the bodies of new rows are put as they come, so that no build holds them all as objects."""
+
+    def add(self, examples: Sequence[TrainingExample]) -> None: ...
+
+
+class Examples(dict[str, TrainingExample]):
+    """A hold that keeps them as they are, by key."""
+
+    def add(self, examples: Sequence[TrainingExample]) -> None:
+        self.update((example.key, example) for example in examples)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetWarning:
+    """What a person should look at in a version that stands."""
+
+    name: str  # a constant, such as "large_cluster"
+    message: str  # one sentence with the value
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a row's decision came from; one line a row and batch."""
+
+    key: str
+    batch_id: str
+    events: Provenance
+
+
+class Work:
+    """Rows are numbers: those of `roll` first, then the new ones in the order of the batches and of their keys.
+
+    A stage changes a row with `set` or `leave`, adds to `counts` and `warnings`, and asks all rows through `columns`."""
+
+    def __init__(self, rules: CurateRules, roll: Roll, bodies: Bodies, hold: Hold) -> None:
+        self.rules, self.roll = rules, roll
+        self.changed: dict[int, Member] = {}
+        self.held: set[int] = set()  # new rows that have a body and have not left
+        self.touched: set[int] = set()  # new with a body, or scored anew
+        self.lineage: list[Lineage] = []
+        self.counts: Counter[str] = Counter()
+        self.warnings: list[DatasetWarning] = []
+        self.pairs: Pairs = {}
+        self.twins = Twins(self._texts)
+        self._bodies, self._hold = bodies, hold
+        self._new: dict[str, int] = {}
+        self._before: dict[int, Member] = {}
+        self._columns: Columns | None = None
+        self._stale: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.roll) + len(self._new)
+
+    # ------------------------------------------------------------------ one row
+
+    def member(self, row: int) -> Member:
+        """The row as it stands now."""
+        found = self.changed.get(row)
+        return self.before([row])[row] if found is None else found
+
+    def before(self, rows: Collection[int]) -> dict[int, Member]:
+        """Rows of the version before, as they were; asked for together, because they are read from files."""
+        missing = [row for row in rows if row not in self._before]
+        self._before |= zip(missing, self.roll.members(missing), strict=True) if missing else ()
+        return {row: self._before[row] for row in rows}
+
+    def set(self, row: int, member: Member) -> None:
+        self.changed[row] = member
+        self._stale.add(row)
+
+    def leave(self, row: int, reason: str) -> None:
+        """The row goes, its key stays known; a sketch is kept only of what a version has held."""
+        member = self.member(row)
+        sketch = b"" if row in self.held else member.sketch
+        self.held.discard(row)
+        reasons = (*member.reasons, reason)
+        self.set(row, replace(member, reasons=reasons, table="", group="", split="", sketch=sketch))
+
+    def leave_all(self, rows: Iterable[int], reason: str) -> None:
+        there = list(rows)
+        self.before([row for row in there if row not in self.changed])
+        for row in there:
+            self.leave(row, reason)
+
+    # ------------------------------------------------------------------ all rows
+
+    @property
+    def columns(self) -> Columns:
+        """Everyone as things stand now."""
+        if self._columns is None:
+            self._columns = self.roll.columns.grown(len(self._new))
+        if self._stale:
+            rows = sorted(self._stale)
+            self._columns.put(rows, [self.changed[row] for row in rows])
+            self._stale.clear()
+        return self._columns
+
+    def kept(self, *decisions: str) -> Flags:
+        """Rows that have a body and have not left: in a table of the version before, or new."""
+        columns = self.columns
+        flags = columns.table > 0
+        flags[np.fromiter(self.held, np.int64, len(self.held))] = True
+        if decisions:
+            flags &= np.isin(columns.decision, [DECISION[name] for name in decisions])
+        return flags
+
+    def old(self, flags: Flags) -> I64:
+        """Of these rows those that nothing has moved so far."""
+        rows = np.flatnonzero(flags[: len(self.roll)])
+        return rows[~np.isin(rows, np.fromiter(self.changed, np.int64, len(self.changed)))]
+
+    def moved(self, *decisions: str) -> dict[int, Member]:
+        """Of the kept rows those that are new or have changed."""
+        return {
+            row: member
+            for row, member in self.changed.items()
+            if (member.table or row in self.held) and (not decisions or member.decision in decisions)
+        }
+
+    # ------------------------------------------------------------------ the beginning
+
+    def take(self, fresh: Sequence[Fresh]) -> None:
+        """New rows come in without a table; their bodies go to the hold."""
+        for one in fresh:
+            row = self._new[one.member.key] = len(self)
+            member = one.member
+            if one.provenance is not None:
+                self.lineage.append(Lineage(member.key, member.batch_id, one.provenance))
+            if one.example is not None:
+                self.held.add(row)
+                self.touched.add(row)
+                member = replace(member, sketch=self.twins.sketch(row, Body(one.example.goal, one.example.messages)))
+            self.set(row, member)
+        self._hold.add([one.example for one in fresh if one.example is not None])
+
+    def revise(self, revisions: Mapping[str, Revision]) -> None:
+        """A row that is scored anew leaves its table until it is placed again."""
+        rows = dict(zip(revisions, self.roll.find(list(revisions)), strict=True)) | {
+            key: row for key, row in self._new.items() if key in revisions
+        }
+        self.before([row for row in rows.values() if 0 <= row < len(self.roll)])
+        for key, revision in revisions.items():
+            row = rows[key]
+            member = self.member(row) if row >= 0 else None
+            self.lineage.append(Lineage(key, revision.batch_id, revision.provenance))
+            if member is None or not (member.table or row in self.held):
+                self.counts["revision_without_row"] += 1
+                continue
+            self.set(row, revised(member, revision))
+            self.touched.add(row)
+            self.counts["revised"] += 1
+
+    def find_twins(self) -> None:
+        """Every pair of a touched row with any other that was ever kept."""
+        rows = sorted(self.touched)
+        asked = bands_of(rows, [self.changed[row] for row in rows])
+        if asked is not None:
+            self.pairs = self.twins.pairs(asked, [*self.roll.bands, asked], least=self.rules.cluster_similarity)
+        for row, value in nearest(self.pairs).items():
+            if row in self.touched:
+                member = self.changed[row]
+                self.set(row, replace(member, scores={**member.scores, "nearest_similarity": round(value, 6)}))
+
+    def _texts(self, rows: Sequence[int]) -> Mapping[int, Body]:
+        """Of older rows; one that has left its table has none."""
+        table = self.roll.columns.table
+        keys = {m.key: row for row, m in self.before([row for row in rows if table[row]]).items()}
+        return {keys[key]: body for key, body in self._bodies(keys.keys()).items()} if keys else {}
+
+    # ------------------------------------------------------------------ the end
+
+    def new_bands(self) -> Bands | None:
+        """The sketches of the new rows that stay."""
+        rows = [row for row in sorted(self.changed) if row >= len(self.roll)]
+        return bands_of(rows, [self.changed[row] for row in rows])
+
+    def sealed(self) -> Columns:
+        """The columns with the digests of the rows that have changed."""
+        columns = self.columns
+        columns.seal(self.changed.keys(), self.changed.values())
+        return columns
+
+
+def tally(columns: Columns, group: I64) -> Tally:
+    """A version as counts. `group`: of each row."""
+    learnt = columns.learnt
+    return Tally(
+        cells=_cells(columns),
+        groups={
+            split: len(np.unique(group[columns.table == code])) for split, code in zip(SPLITS, SPLIT_CODES, strict=True)
+        },
+        scores=columns.quality[learnt].tolist(),
+    )
+
+
+def _cells(columns: Columns) -> Mapping[Cell, int]:
+    books: tuple[Sequence[object], ...] = (
+        TABLE_NAMES, columns.domains.names, LEVEL_NAMES, columns.task_types.names, columns.reason_lists.names,
+    )  # fmt: skip
+    parts = (columns.table, columns.domain, columns.level, columns.task_type, columns.reasons)
+    code = np.zeros(len(columns), np.int64)
+    for part, book in zip(parts, books, strict=True):
+        code = code * max(1, len(book)) + part
+    counts: Counter[Cell] = Counter()
+    values, numbers = np.unique(code, return_counts=True)
+    for value, count in zip(values.tolist(), numbers.tolist(), strict=True):
+        names: list[object] = []
+        for book in reversed(books):
+            value, place = divmod(value, max(1, len(book)))
+            names.append(book[place])
+        counts[Cell(*reversed(names))] += count  # type: ignore[arg-type]  # a name of each book, in Cell's order
+    return counts
+
+
+def digest_of(columns: Columns) -> str:
+    """dataset.version_digest, of the digests that are stored."""
+    rows = np.ascontiguousarray(columns.digest[columns.table > TABLE[""]])
+    words = rows.view(">u8").reshape(-1, 4)
+    order = np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
+    return digest_of_sorted(rows[order].tobytes())
