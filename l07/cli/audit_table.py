@@ -50,8 +50,10 @@ def _spills(report: Mapping[str, Any], console: Console) -> None:
     console.table(["planted values", "nowhere in the files", "quarantined"], told, title="\nsecrets and personal data")
     missed = [[k["name"], percent(k["found"])] for k in found.get("kinds", ()) if k["found"]["count"] < k["found"]["n"]]
     console.table(["kind that was missed", "found"], missed)
-    altered = [[line["source"], percent(line["altered"])] for line in report["alarms"]]
-    console.table(["source", "clean rows altered"], altered, title="\nclean rows in which something was replaced")
+    altered = [[line["source"], percent(line["altered"]), _most(line["kinds"], 6)] for line in report["alarms"]]
+    console.table(
+        ["source", "clean rows altered", "rows by kind"], altered, title="\nclean rows in which something was replaced"
+    )
 
 
 def _head(report: Mapping[str, Any], console: Console) -> None:

@@ -15,7 +15,8 @@ def spilled(run: TrainingExample, pool: Pool, rng: random.Random, *, kind: str) 
     whole = with_messages(run, into(run.messages, made, rng))
     goal = next((str(m.get("content")) for m in whole.messages if m.get("role") == "user"), run.goal)
     sort = "personal" if made.personal else "secret"
-    return Planted(with_goal(whole, goal), f"{sort}, {made.place}", (made.value,))
+    place = "goal" if made.value in goal else made.place
+    return Planted(with_goal(whole, goal), f"{sort}, {place}", (made.value,))
 
 
 SPILLS: Mapping[str, Planter] = {kind: partial(spilled, kind=kind) for kind in KINDS}

@@ -170,9 +170,9 @@ def goals(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         if any(_is(kind, goal.kind) for kind in about):
             lines += [_judged(goal, line["lost"], goal.kind) for line in _over_all(report["clean"], "")]
     for line in (report.get("spills") or {}).get("classes", ()):
-        lines.append(
-            _judged(Goal(f"{line['name']} values found", "secrets", 0.99, least=True), line["found"], "secrets")
-        )
+        if line["name"] in report["scrubbed"]:
+            goal = Goal(f"{line['name']} values found", "secrets", 0.99, least=True)
+            lines.append(_judged(goal, line["found"], "secrets"))
     leaks = report["leaks"]
     names = ["near_twins_across_splits", "exact_repeats", "tasks_in_two_splits"]
     for name in [*names, "golden_twins_in_train"] if leaks.get("golden_rows") else names:

@@ -208,7 +208,8 @@ def _spills(found: Mapping[str, Any]) -> str:
 
 
 def _altered(lines: Sequence[Mapping[str, Any]]) -> str:
-    return _table(["source", "altered"], [[escape(line["source"]), _percent(line["altered"])] for line in lines])
+    shown = [[escape(line["source"]), _percent(line["altered"]), _reasons(line["kinds"])] for line in lines]
+    return _table(["source", "altered", "rows by kind"], shown)
 
 
 def _copies(pairs: Sequence[Mapping[str, Any]]) -> str:

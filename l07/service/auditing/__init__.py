@@ -18,7 +18,7 @@ from l07.pipeline.audit.figures import Fact, figures, goals
 from l07.pipeline.audit.leaks import leaks, pairs
 from l07.pipeline.audit.rows import sealed, with_plants
 from l07.pipeline.audit.scores import scores
-from l07.pipeline.audit.spills import alarms, spills
+from l07.pipeline.audit.spills import USED, alarms, spills
 from l07.ports import Curator, Entry, SealedBatch, SealedRow
 from l07.service.auditing.looking import Looker, Names
 from l07.service.auditing.reading import READ_RECORDS, Input, Progress, read_dataset, read_events
@@ -148,6 +148,7 @@ class _Work:
             "refused": self._refused,
             **figures(found.facts),
             "spills": spills(found.facts, found.plants, found.files),
+            "scrubbed": _scrubbed(self._settings),
             "alarms": alarms(found.facts, found.examples, found.stored),
             "leaks": leaks(found.rows, similarity=similarity, golden=found.golden),
             "pairs": pairs(found.plants, found.rows, similarity=similarity),
@@ -174,6 +175,14 @@ class _Asked:
     @property
     def id(self) -> str:
         return f"audit:{self.data.batch_id}"
+
+
+def _scrubbed(settings: Settings) -> list[str]:
+    """The classes of planted values that these settings want to find."""
+    rule = settings.filter.scrub
+    secret = ["secret"] if rule.secrets == "scrub" else []
+    personal = {"scrub": ["personal", USED], "keep_arguments": ["personal"]}.get(rule.personal, [])
+    return secret + personal
 
 
 def half_of(example: TrainingExample) -> str:

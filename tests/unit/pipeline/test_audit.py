@@ -15,7 +15,7 @@ from l07.pipeline.audit.leaks import GOLDEN, Row, leaks, near, pairs
 from l07.pipeline.audit.page import as_page
 from l07.pipeline.audit.rows import rewritten, sealed, with_plants
 from l07.pipeline.audit.scores import auroc, scores
-from l07.pipeline.audit.spills import alarms, spills
+from l07.pipeline.audit.spills import USED, alarms, spills
 from l07.pipeline.audit.truth import from_field, from_lines
 from l07.pipeline.curate.twins import Body
 from l07.ports import SealedRow
@@ -240,13 +240,25 @@ def test_a_value_is_found_only_where_it_is_nowhere_in_the_files() -> None:
     assert line["quarantined"] == 1
 
 
+def test_personal_data_that_the_task_uses_is_a_goal_only_where_it_shall_go() -> None:
+    row = a_row("a")
+    planted = [a_plant(row, "secrets", "email", values=("v",))]
+    found = spills([a_fact(row.key, kind="secrets", fault="email", what="personal, arguments")], planted, [b"v"])
+    assert [line["name"] for line in found["classes"]] == [USED]
+    leaks_of = leaks([], similarity=0.7)
+    for scrubbed, told in ((["secret", "personal"], []), (["secret", "personal", USED], [f"{USED} values found"])):
+        report = {**figures([]), "leaks": leaks_of, "spills": found, "scrubbed": scrubbed}
+        assert [line["goal"] for line in goals(report) if line["kind"] == "secrets"] == told
+
+
 def test_a_clean_row_that_was_changed_is_an_alarm() -> None:
     row = a_row("a")
     example = example_of(row)
     stored = {"goal": example.goal, "messages": list(example.messages), "tools": list(example.tools)}
     fact = a_fact(row.key)
     (quiet,) = alarms([fact], {row.key: example}, {row.key: stored})
-    (loud,) = alarms([fact], {row.key: example}, {row.key: stored | {"goal": "tidy <secret_1>"}})
+    (loud,) = alarms([fact], {row.key: example}, {row.key: stored | {"goal": "tidy <email_1>"}})
+    assert (quiet["kinds"], loud["kinds"]) == ({}, {"email": 1})
     assert (quiet["altered"]["count"], loud["altered"]["count"]) == (0, 1)
 
 
