@@ -39,7 +39,7 @@ _TITLES = {
 _LIMITS = """- Scores are the evaluator's. That a run scored well does not prove that it was right.
 - Difficulty is measured from the run's structure, and in the curriculum from how often runs of its task fail; nobody judged it.
 - A row without `tools` is of a run that named none.
-- Secrets are replaced by stable placeholders. What no rule knows, names of people among it, stays.
+- Secrets and personal data are replaced by stable placeholders as far as rules know them; counts stand in `manifest.json`.
 - Rows of one group never stand in two splits. Two tasks that are alike in meaning alone may."""
 MOST_REASONS = 25
 

@@ -17,7 +17,7 @@ from l07.domain.curriculum import STAGES, Curriculum, Pacing, Runs, curriculum, 
 from l07.domain.dataset import SPLITS
 from l07.domain.example import FEATURES
 from l07.domain.quality import CurateRules
-from l07.domain.reasons import stage_of
+from l07.domain.reasons import NOTES, stage_of
 from l07.domain.selection import keyed_hash
 
 CURRICULUM = "curriculum.parquet"
@@ -167,7 +167,8 @@ def _domains(members: pa.Table, learnt: Flags) -> dict[str, dict[str, int]]:
 
 
 def _left(members: pa.Table, learnt: Flags) -> list[dict[str, Any]]:
-    """Why rows are in no split: rows by source, stage and reason, the most frequent first. A row may have several."""
+    """Why rows are in no split: rows by source, stage and reason, the most frequent first. A row may have several; notes
+    are left out."""
     rows = members.select(["source", "reasons"]).filter(pa.array(~learnt)).combine_chunks()
     parents = pc.list_parent_indices(rows["reasons"])
     flat = pa.table({"source": rows["source"].take(parents), "reason": pc.list_flatten(rows["reasons"])})
@@ -175,6 +176,7 @@ def _left(members: pa.Table, learnt: Flags) -> list[dict[str, Any]]:
     found = [
         {"source": row["source"], "stage": stage_of(row["reason"]), "reason": row["reason"], "rows": row["count_all"]}
         for row in counted
+        if row["reason"] not in NOTES
     ]
     return sorted(found, key=lambda row: (-row["rows"], row["source"], row["reason"]))[: MOST_NAMES * 10]
 

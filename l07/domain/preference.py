@@ -114,7 +114,7 @@ class Pair:
 def eligible(decision: str, reasons: Iterable[str]) -> bool:
     """Whether a row may take part: it was accepted or rejected, and nobody doubts its score. Quarantine and review
     never do, nor a score whose own evaluator was unsure."""
-    doubted = any(reason == "confidence" or reason.startswith("doubtful") for reason in reasons)
+    doubted = any(reason == "low_confidence" or reason.startswith("doubtful") for reason in reasons)
     return decision in ("ACCEPT", "REJECT") and not doubted
 
 

@@ -3,7 +3,7 @@
 from l07.domain.quality import COMPLETENESS
 
 STAGES = {
-    "gates": ("quality_score", "confidence"),
+    "gates": ("low_score", "low_confidence"),
     "completeness": tuple(sorted(COMPLETENESS)),
     "extraction": ("no_outcome", "no_steps", "no_messages", "no_assistant", "unknown_role", "bad_arguments"),
     "duplicates": ("exact_duplicate", "near_duplicate"),
@@ -12,8 +12,9 @@ STAGES = {
     "caps": ("cap", "contrast_cap", "task_cap"),
 }
 PREFIXES = (
-    ("secret_", "secrets"),
-    ("personal_", "secrets"),
+    ("secret_", "scrub"),
+    ("personal_", "scrub"),
+    ("scrubbed", "scrub"),
     ("outlier_", "outliers"),
     ("doubt", "doubt"),
     ("inject", "injection"),
@@ -21,6 +22,9 @@ PREFIXES = (
     ("hijack", "injection"),
 )
 OTHER = "other"
+NOTES = frozenset(
+    {"scrubbed", "saw_injection", "injection_campaign", "outlier_rank", "outlier_not_judged", "doubt_not_judged"}
+)  # they say what was seen, and move no row
 
 _STAGE_OF = {reason: stage for stage, reasons in STAGES.items() for reason in reasons}
 

@@ -27,7 +27,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = random.Random(5)
     rows = [row for n in range(24) for row in attempts(f"t{n:02}", words(rng, 12), 95.0, 90.0, 10.0, 20.0)]
     unsure = attempts("unsure", words(rng, 12), 95.0, 10.0)
-    rows += [unsure[0], unsure[1]._replace(reasons=("quality_score", "confidence"), confidence=0.3)]
+    rows += [unsure[0], unsure[1]._replace(reasons=("low_score", "low_confidence"), confidence=0.3)]
     return a_version(tmp_path_factory.mktemp("pairs"), *rows, others=4)
 
 

@@ -70,8 +70,8 @@ def test_no_pair_is_made_across_tasks_first_words_or_splits(field: str) -> None:
     ("decision", "reasons", "may"),
     [
         ("ACCEPT", ["outlier_rank"], True),
-        ("REJECT", ["quality_score"], True),
-        ("REJECT", ["quality_score", "confidence"], False),
+        ("REJECT", ["low_score"], True),
+        ("REJECT", ["low_score", "low_confidence"], False),
         ("ACCEPT", ["doubtful_label"], False),
         ("REVIEW", [], False),
         ("QUARANTINE", [], False),
