@@ -35,6 +35,7 @@ class CurateRules:
     outliers: bool = True
     injection: bool = True
     injection_threshold: float = 0.45  # score of a hijacked run, 0-1
+    injection_scanner: str = ""
     pacing: Literal["buckets", "competence"] = "buckets"  # of the curriculum
     license: str = ""  # that the card names
 

@@ -40,7 +40,7 @@ class DatasetConflict(Fatal):
 
 
 class NoScanner(Fatal):
-    """A scanner of `filter.scanners` is not there, is not callable, or does not answer with spans of the text."""
+    """A scanner that the settings name is not there, is not callable, or answers with what it may not (spans of the text; a number 0-1)."""
 
     code = "E7107"
 

@@ -38,6 +38,7 @@ class FilterConfig:
     max_secrets: int = 5  # more different secrets than this: quarantine
     max_personal: int = 50  # more different personal values than this, of those that would be scrubbed: quarantine
     scanners: tuple[str, ...] = ()  # entry points l07.scanners, or package.module:function
+    injection_scanner: str = ""  # an entry point l07.injection_scanners, or package.module:function
     injection_threshold: float = 0.45  # score of a hijacked run, 0-1, from which it is quarantined
     completeness: bool = True  # switches of the stages
     outliers: bool = True
@@ -64,6 +65,7 @@ class FilterConfig:
             max_personal=rule.max_personal,
             scanners=rule.scanners,
             injection_threshold=rule.injection.threshold,
+            injection_scanner=rule.injection.scanner,
             completeness=rule.completeness.enabled,
             outliers=rule.outliers.enabled,
             injection=rule.injection.enabled,
@@ -100,7 +102,7 @@ class ExampleQualityFilter:
         return {**counts, "reasons": dict(sorted(self._reasons.items()))}
 
     def _gates(self, example: TrainingExample) -> Verdict:
-        from l07.domain.injection import inspect, weighed
+        from l07.domain.injection import inspect, scanner_named, weighed
         from l07.domain.scrub import Policy, scrub
 
         config = self.config
@@ -110,12 +112,13 @@ class ExampleQualityFilter:
         )  # fmt: skip
         verdict = judge(example, "REJECT" if reasons else "ACCEPT", reasons, complete=config.completeness)
         if config.injection:
-            verdict = weighed(verdict, inspect(example.goal, example.messages), threshold=config.injection_threshold)
+            found = inspect(example.goal, example.messages, scanner=scanner_named(config.injection_scanner))
+            verdict = weighed(verdict, found, threshold=config.injection_threshold)
         policy = Policy(
             config.scrub_secrets, config.scrub_personal, config.scanners, config.max_secrets, config.max_personal
         )
-        found = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
-        if spill := found.spill(policy):
+        clean = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
+        if spill := clean.spill(policy):
             return Verdict("QUARANTINE", (*verdict.reasons, *spill))
         return verdict
 

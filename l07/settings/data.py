@@ -32,6 +32,10 @@ class Injection(Group):
     threshold: Fraction = Field(
         0.45, description="score of a hijacked run, 0-1, from which it is quarantined; see docs/filter.md"
     )
+    scanner: str = Field(
+        "",
+        description="one more detector, from a tool's output to 0-1: an entry point of l07.injection_scanners, or package.module:function",
+    )
 
 
 class Scrub(Group):

@@ -10,6 +10,7 @@ the text; a table of wordings in linear-time patterns does, and a scanner of the
 from l07.domain.injection.campaign import campaigns
 from l07.domain.injection.directives import Passage
 from l07.domain.injection.inspection import NOTED, NOTHING, THRESHOLD, Evidence, Inspection, Scanner, inspect
+from l07.domain.injection.scanner import scanner_named
 from l07.domain.injection.weighing import NOTES, scores_of, weighed
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Scanner",
     "campaigns",
     "inspect",
+    "scanner_named",
     "scores_of",
     "weighed",
 ]

@@ -11,13 +11,12 @@ from l07.domain.injection.disguise import plain
 
 LONGEST = 400  # characters of a value that is looked for as a whole; of longer ones the names within count
 
-_NAME = re.compile(
-    r"[\w.+-]{1,64}@[\w.-]{3,255}|(?:https?://|www\.)[^\s,;()<>]{4,200}|(?=[a-z_.-]{0,30}[0-9])[a-z0-9][\w.-]{5,63}"
-)
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w.-]{3,255}|(?:https?://|www\.)[^\s,;()<>]{4,200}")
+_CODE = re.compile(r"(?=[a-z_.-]{0,30}[0-9])[a-z0-9][\w.-]{5,63}")  # account numbers, orders, file names with a number
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[t ]\d\d?:\d\d.*)?|\d\d?[:.]\d\d(?: ?[ap]m)?|\d\d?[./]\d\d?[./]\d{2,4}")
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_EDGE = re.compile(r"^[^\w@#+/]+|[^\w@#+/]+$")
+_EDGE = " .,:;!?()[]{}<>|=~^%$&-_\u2026\u3002"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +33,9 @@ def values_of(arguments: Any) -> Iterator[str]:
     and numbers inside longer texts. No booleans, dates, short words or small numbers: they are everywhere."""
     seen: set[str] = set()
     for leaf in _leaves(arguments):
-        text = _EDGE.sub("", plain(leaf))
-        for value in (text, *_NAME.findall(text)) if len(text) <= LONGEST else _NAME.findall(text):
-            value = _EDGE.sub("", value)
+        text = plain(leaf)
+        for value in (*([text] if len(text) <= LONGEST else []), *_ADDRESS.findall(text), *_CODE.findall(text)):
+            value = value.strip(_EDGE)
             if value not in seen and weight_of(value):
                 seen.add(value)
                 yield value

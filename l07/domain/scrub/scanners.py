@@ -3,10 +3,8 @@ what no pattern finds, names above all."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 
+from l07.domain.plugged import plugged
 from l07.domain.scrub.engine import Find
 from l07.errors import NoScanner
 
@@ -16,27 +14,12 @@ Scanner = Callable[[str], Iterable[Span]]
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-@cache
 def named(name: str) -> Scanner:
     """An entry point of the group l07.scanners, or `package.module:function`.
 
     Raises:
         NoScanner: E7107, there is none, or it cannot be called."""
-    for point in entry_points(group=GROUP, name=name):
-        return _callable(name, point.load())
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as err:
-        said = f"filter.scanners names {name!r}, which is no entry point of {GROUP} and no package.module:function that can be imported"
-        raise NoScanner(f"{said}: {err}") from err
-    return _callable(name, found)
-
-
-def _callable(name: str, found: object) -> Scanner:
-    if not callable(found):
-        raise NoScanner(f"filter.scanners names {name!r}, which is a {type(found).__name__} and no function")
-    return found
+    return plugged(name, "filter.scanners", GROUP)
 
 
 def scanned(row: str, names: Sequence[str]) -> Iterator[Find]:

@@ -200,6 +200,7 @@ def rules_of(settings: Settings, track: Track) -> CurateRules:
         outliers=rule.outliers.enabled,
         injection=rule.injection.enabled,
         injection_threshold=rule.injection.threshold,
+        injection_scanner=rule.injection.scanner,
         pacing=settings.curriculum.pacing,
         license=track.license,
     )

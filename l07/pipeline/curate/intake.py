@@ -12,7 +12,7 @@ import msgspec
 from l07.domain.dataset import Member
 from l07.domain.deeds import deeds_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
-from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scores_of, weighed
+from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scanner_named, scores_of, weighed
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
 from l07.domain.scrub import SCRUBBED, policy_of, scrub
 from l07.events.normalise import read_score
@@ -129,7 +129,7 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     if isinstance(example, NoExample):
         reasons = tuple(dict.fromkeys((*row.reasons, example.reason)))
         return Fresh(_nothing(row, batch_id, reasons, subject), None, None)
-    found = inspect(example.goal, example.messages) if rules.injection else NOTHING
+    found = _inspected(example, rules)
     verdict = judge(example, row.decision, row.reasons, complete=rules.completeness)
     verdict = weighed(verdict, found, threshold=rules.injection_threshold)
     policy = policy_of(rules)
@@ -144,6 +144,12 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     member = _member(example, verdict, batch_id, subject, scores_of(found))
     keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
     return Fresh(member, example if keep else None, example.provenance, found)
+
+
+def _inspected(example: TrainingExample, rules: CurateRules) -> Inspection:
+    if not rules.injection:
+        return NOTHING
+    return inspect(example.goal, example.messages, scanner=scanner_named(rules.injection_scanner))
 
 
 def _in_campaigns(fresh: Mapping[str, Fresh], rules: CurateRules) -> dict[str, Fresh]:

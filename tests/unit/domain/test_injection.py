@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from l07.domain.injection import NOTED, THRESHOLD, Inspection, campaigns, inspect
+from l07.domain.injection import NOTED, THRESHOLD, Inspection, campaigns, inspect, scanner_named
+from l07.errors import NoScanner
 
 HELD_OUT = Path(__file__).parents[2] / "corpus" / "injection" / "held_out.jsonl"
 IBAN = "DE44500105175407324931"
@@ -99,7 +100,7 @@ NESTED = [
 ]
 
 
-@pytest.mark.parametrize("arguments", NESTED[:3])
+@pytest.mark.parametrize("arguments", NESTED)
 def test_values_are_compared_leaf_by_leaf_and_in_one_spelling(arguments: Mapping[str, Any]) -> None:
     assert a_run(ORDER, ("send_money", arguments)).reasons() == ("hijacked_argument",)
 
@@ -211,6 +212,27 @@ def test_a_scanner_of_the_users_makes_a_passage_of_what_no_wording_finds() -> No
     assert found.passages[0].kinds == {"scanner"}
 
 
+def too_sure(_: str) -> float:
+    return 1.1
+
+
+def in_words(_: str) -> str:
+    return "yes"
+
+
+def test_a_scanner_that_cannot_be_used_is_named() -> None:
+    for name, said in (
+        ("no_such.package:f", "no_such"),
+        (f"{__name__}:too_sure", "1.1"),
+        (f"{__name__}:in_words", "yes"),
+    ):
+        with pytest.raises(NoScanner, match=said) as caught:
+            inspect("hi", [{"role": "tool", "content": "x"}], scanner=scanner_named(name))
+        assert caught.value.code == "E7107"
+        assert "filter.injection.scanner" in str(caught.value)
+    assert scanner_named("") is None
+
+
 # ------------------------------------------------------------------ what tools may send
 
 
@@ -251,6 +273,7 @@ HOSTILE = {
     "spread": "i g n o r e ",
     "base64": "QUJD" * 10 + " ",
     "points": "a.",
+    "points alone": ".",
 }
 
 

@@ -95,6 +95,22 @@ def test_the_threshold_decides() -> None:
     assert one(drafted(row, injection_threshold=score + 0.01)).decision == "ACCEPT"
 
 
+def told_by_a_wink(text: str) -> float:
+    """What a user's model would answer."""
+    return 0.9 if "wink" in text else 0.0
+
+
+def test_a_scanner_of_the_users_is_asked_by_its_name() -> None:
+    row = a_poisoned_row(order=f"Wink, wink: {IBAN}.".lower(), hijacked=True)
+    assert one(drafted(row)).decision == "ACCEPT"
+    assert one(drafted(row, injection_scanner=f"{__name__}:told_by_a_wink")).reasons == (
+        "saw_injection",
+        "hijacked_argument",
+    )
+    settings = load_settings({}, overrides={"filter.injection.scanner": "my.model:scan"}).settings
+    assert rules_of(settings, Track()).injection_scanner == "my.model:scan"
+
+
 # ------------------------------------------------------------------ switches
 
 
