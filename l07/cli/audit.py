@@ -11,7 +11,7 @@ from l07.cli.access import loaded
 from l07.cli.console import Console
 from l07.cli.demo_progress import DemoProgress
 from l07.cli.lines import check_readable, lines_of
-from l07.errors import InputMissing, TooFewGroups, disk_errors
+from l07.errors import BadAudit, InputMissing, TooFewGroups, disk_errors
 from l07.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def audit(args: argparse.Namespace, console: Console) -> int:
     """Exit 0 whatever the figures say. Raises BadAudit (E7910), InputMissing (E7900), TooFewGroups (E7101) where no
     version can be built at all."""
+    from l07.cli.audit_table import told
     from l07.domain.plants.plan import parse_rates
     from l07.service.auditing import Audit
 
@@ -28,6 +29,8 @@ def audit(args: argparse.Namespace, console: Console) -> int:
     settings = loaded(args).settings
     with DemoProgress(console) as progress:
         given = asyncio.run(_read(args.inputs, settings, progress))
+        if not given.rows:
+            raise BadAudit(f"{', '.join(args.inputs)}: no run with both a trace and a score; {told(given.counts())}")
         truth = _truth(args.truth, given) if args.truth else {}
         report = asyncio.run(_audit(given, Audit(rates, args.seed, args.half or "", truth), settings, progress))
     report = {"of": args.inputs, **report}

@@ -60,12 +60,19 @@ def _head(report: Mapping[str, Any], console: Console) -> None:
     given, planted = report["input"], len(report["planted"])
     half = f", half {report['half']} of the tasks" if report["half"] else ""
     console.line(f"{given['runs']} runs{half}, {planted} planted (seed {report['seed']}), {report['seconds']} s")
+    if beside := told({name: count for name, count in given.items() if name != "runs"}):
+        console.line(f"of the input besides: {beside}")
     for version in report["versions"][-1:]:
         console.line(f"{len(report['versions'])} versions, the last {version['id']}: {version['splits']}")
     for refused in report["refused"]:
         console.line(
             f"the last batch of {refused['track']} waits: {refused['code']} {refused['message']}".replace("  ", " ")
         )
+
+
+def told(counts: Mapping[str, int]) -> str:
+    """`waiting 115, unreadable 2`: what is not 0."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or ""
 
 
 def percent(value: Mapping[str, Any]) -> str:

@@ -53,13 +53,7 @@ async def audit(
         "half": asked.half or None,
         "rates": dict(asked.rates),
         "labelled": len(asked.truth),
-        "input": {
-            "runs": sum(map(len, given.rows.values())),
-            "waiting": given.waiting,
-            "unreadable": given.unreadable.total(),
-            "ignored": dict(given.ignored),
-            "duplicates": dict(given.duplicates),
-        },
+        "input": given.counts(),
         **report,
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -30,6 +30,16 @@ class Input:
     waiting: int = 0
     duplicates: Mapping[str, int] = field(default_factory=dict)
 
+    def counts(self) -> dict[str, int]:
+        """What came, and of what no run became."""
+        return {
+            "runs": sum(map(len, self.rows.values())),
+            "waiting": self.waiting,
+            "unreadable": self.unreadable.total(),
+            "ignored": self.ignored.total(),
+            "duplicate": sum(self.duplicates.values()),
+        }
+
 
 def read_events(lines: Iterable[bytes], settings: Settings, progress: Progress) -> Input:
     """Events, one a line, decoded by the ingest and joined as the buffer joins them."""
