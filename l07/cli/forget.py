@@ -41,6 +41,11 @@ def _print(found: Mapping[str, Any], console: Console) -> None:
     _print_counts(found["gone"], console)
     for hit in found.get("left", ()):
         console.line(f"still named in {hit['file']}, {hit['times']} times")
+    for record in found.get("remains", ()):
+        until = (
+            f"until retention takes it, {record['until']}" if record["until"] else "for as long as the topic keeps it"
+        )
+        console.line(f"still on the bus at {record['at']}, {until}")
     if not found.get("left"):
         console.line("nothing in the data folder names it any more")
 

@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -159,11 +160,14 @@ async def _into_buffer(
 ) -> Counted:
     from l07.backends.open import held_folder, open_buffer
     from l07.pipeline.ingest import ingest_rules
+    from l07.service.ingesting import open_erasures
 
     async with AsyncExitStack() as stack:
         stack.enter_context(held_folder(settings, purpose="l07 replay"))
         buffer = await stack.enter_async_context(open_buffer(settings))
-        rules = ingest_rules(settings, cluster=bus.cluster)
+        erasures = open_erasures(settings)
+        await erasures.look()
+        rules = replace(ingest_rules(settings, cluster=bus.cluster), tombstones=erasures.tombstones)
         return await to_buffer(bus, buffer, wanted, rules=rules, pace=Pace(args.rate), tell=tell)
 
 

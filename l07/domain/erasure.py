@@ -12,7 +12,7 @@ from l07.domain.marks import KEY, SOURCE, SUBJECT, Marks
 from l07.errors import SecretMissing
 
 ORDERED, AGAIN, DONE = "erasure.ordered", "erasure.again", "erasure.done"
-WIDENED, LOOKED = "erasure.widened", "erasure.looked"
+WIDENED, LOOKED, STUCK = "erasure.widened", "erasure.looked", "erasure.stuck"
 CHECK = "check"  # its mark tells whether the key is the one that the others were made with
 
 
@@ -65,6 +65,7 @@ class Erasure:
     by: str
     reason: str
     done_at: str = ""  # "": parts of it are not done
+    trouble: str = ""  # what a person must do before it can be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,27 @@ def fold(entries: Sequence[ErasureEntry], marks: Marks | None) -> Erasures:
                 stones[kind].update(found)
         if entry.kind == ORDERED:
             _check(body, marks)
-            orders[entry.key] = Erasure(entry.key, entry.number, entry.at, body["by"], body["reason"])
-        elif entry.kind == AGAIN:
-            orders[body["of"]] = replace(orders[body["of"]], asked=entry.number, done_at="")
-        elif entry.kind == DONE and orders[body["of"]].asked == body["asked"]:
-            orders[body["of"]] = replace(orders[body["of"]], done_at=entry.at)
-        elif entry.kind == LOOKED:
+        if entry.kind == LOOKED:
             looked_at = body["datasets"], body["tombstones"]
+        else:
+            _step(orders, entry)
     frozen = {kind: frozenset(found) for kind, found in stones.items()}
     return Erasures(Tombstones(marks or Marks(b""), frozen, number), orders, looked_at, len(entries))
+
+
+def _step(orders: dict[str, Erasure], entry: ErasureEntry) -> None:
+    """What an entry says of its order."""
+    body = entry.body
+    if entry.kind == ORDERED:
+        orders[entry.key] = Erasure(entry.key, entry.number, entry.at, body["by"], body["reason"])
+        return
+    order = orders[body["of"]]
+    if entry.kind == AGAIN:
+        orders[order.key] = replace(order, asked=entry.number, done_at="", trouble="")
+    elif entry.kind == STUCK:
+        orders[order.key] = replace(order, trouble=body["trouble"])
+    elif entry.kind == DONE and order.asked == body["asked"]:
+        orders[order.key] = replace(order, done_at=entry.at, trouble="")
 
 
 def _check(body: Mapping[str, Any], marks: Marks | None) -> None:

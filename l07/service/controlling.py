@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 from l07.backends import open as backends
-from l07.errors import FileNotRewritten, JobTaken, Transient
+from l07.errors import BusForbidden, FileNotRewritten, JobTaken, Transient
 from l07.events import cloudevents, outbound
 from l07.events.record import Message
-from l07.pipeline import announce, train
+from l07.pipeline import announce, forget, train
 from l07.pipeline.forget.datasets import Shelf
 from l07.pipeline.forget.finish import Hands, finish, is_due
 from l07.ports import Bus, ExampleBuffer, Lease, Leases, Subscription
@@ -37,6 +37,7 @@ GRACE_S = 5.0  # what a handler has left after a stop; a curation takes less, an
 LOOK_S = 1.0  # how often a trainer looks whether its job was cancelled or taken over
 TELL_S = 1.0  # what a line of progress may take; one that takes longer is the only one under way
 ANNOUNCE_S = 0.1
+STUCK_S = 60.0  # an erasure that a person must help is tried again
 
 
 @dataclass(slots=True)
@@ -84,8 +85,10 @@ class Control:
         try:
             await finish(hands)
             self.health.unsay("erasure")
-        except FileNotRewritten as err:  # everything else is done; a person must do this
+        except (FileNotRewritten, BusForbidden) as err:  # a person must see to it; all else goes on
             self.health.say("erasure", err.code, err.message)
+            await forget.stuck(hands.known, str(err), at=now_text())
+            self.erase_at = now + STUCK_S
         finally:
             await self.leases.release(lease)
 

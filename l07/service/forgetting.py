@@ -11,6 +11,7 @@ from l07.backends import open as backends
 from l07.domain.erasure import Tombstones, order_of
 from l07.domain.marks import KEY, SOURCE, SUBJECT
 from l07.errors import BadErasure, ErasureOpen, FolderInUse, NoLiveBuffer
+from l07.events.cloudevents import rfc3339
 from l07.pipeline import forget
 from l07.pipeline.forget import buffer as in_buffer
 from l07.pipeline.forget import bus as on_bus
@@ -62,10 +63,24 @@ async def order_erasure(settings: Settings, ask: Asked, *, reason: str, by: str,
     counts = await _see_to_it(settings, known, wait_s)
     done_at = known.state.orders[erasure.key].done_at
     hits = await asyncio.to_thread(search, settings.data_dir, ask.needle)
+    remains = await _remaining(settings, known)
     return {
         "order": erasure.key, "ordered_at": erasure.at, "by": erasure.by, "already": already, "done_at": done_at,
-        "gone": counts, "left": [hit._asdict() for hit in hits],
+        "gone": counts, "left": [hit._asdict() for hit in hits], "remains": [_remains(one) for one in remains],
     }  # fmt: skip
+
+
+async def _remaining(settings: Settings, known: forget.Known) -> list[on_bus.Remains]:
+    """What lies in topics that are not ours."""
+    async with backends.open_bus(settings, check=False) as bus:
+        if not isinstance(bus, on_bus.SharedLog):
+            return []
+        return await on_bus.remaining(bus, settings.topics, known.tombstones)
+
+
+def _remains(one: on_bus.Remains) -> dict[str, Any]:
+    until = None if one.until_ms is None else rfc3339(one.until_ms)
+    return {"at": one.at, "until": until}
 
 
 async def resume(settings: Settings, *, wait_s: float) -> dict[str, Any]:
@@ -103,6 +118,8 @@ async def _see_to_it(settings: Settings, known: forget.Known, wait_s: float) -> 
             return hands.done
         until = time.monotonic() + wait_s
         while known.state.open:
+            if trouble := next((order.trouble for order in known.state.open if order.trouble), ""):
+                raise ErasureOpen(f"it is recorded and cannot be finished: {trouble}")
             if time.monotonic() > until:
                 raise ErasureOpen(
                     f"it is recorded and not done after {wait_s:.0f} s: see that `l07 run` or consumers.curate works; "

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition as LibPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import CoordinationType
 from aiokafka.conn import create_conn
@@ -17,6 +18,7 @@ from l07.backends.kafka.config import Brokers, aiokafka_options
 from l07.backends.kafka.fates import CAUGHT, SAID, class_of, fate_of
 from l07.backends.kafka.topic_ids import TopicIdsRequest, ids_of
 from l07.errors import BusLoginRefused, BusUnavailable
+from l07.events.record import TopicPartition
 
 FIRST_S = 0.1
 
@@ -142,6 +144,13 @@ class Admin:
             for error, _, _, name, entries in answer.resources
             if error == 0
         }
+
+    async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The records before these offsets are gone for everybody. Raises BusForbidden (E7411) without the right to delete."""
+        wanted = {LibPartition(*tp): RecordsToDelete(offset) for tp, offset in offsets.items()}
+        with told("deleting records"):
+            if wanted:
+                await self._admin.delete_records(wanted)
 
     async def create(self, topics: Sequence[NewTopic]) -> Sequence[tuple[str, int, str]]:
         """(topic, error, message) of each."""

@@ -111,6 +111,15 @@ class KafkaBus:
             TopicPartition(name, number) for name, topic in sorted(found.items()) for number in range(topic.partitions)
         ]
 
+    async def delete_before(self, offsets: Offsets) -> None:
+        """Records of a topic of ours that lie before these offsets are gone. Raises BusForbidden (E7411)."""
+        await self._admin.delete_before(offsets)
+
+    async def kept_ms(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """How long each topic keeps a record; -1: for ever; none where this user may not see it."""
+        configs = await self._admin.configs(topics)
+        return {name: int(found["retention.ms"]) for name, found in configs.items() if "retention.ms" in found}
+
     async def committed(self, group: str, topics: Sequence[str]) -> Offsets:
         return await committed_offsets(self._admin, self._brokers.group(group), await self._partitions(topics))
 

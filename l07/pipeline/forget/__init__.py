@@ -7,6 +7,6 @@ where that is ours, and from the datasets, in whatever process has them open. Ki
 """
 
 from l07.pipeline.forget.buffer import clean
-from l07.pipeline.forget.known import Known, order
+from l07.pipeline.forget.known import Known, order, stuck
 
-__all__ = ["Known", "clean", "order"]
+__all__ = ["Known", "clean", "order", "stuck"]

@@ -1,8 +1,8 @@
 """Out of the bus: records of an input, dead letters, and keys in announcements."""
 
 import base64
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -10,11 +10,14 @@ from l07.domain.erasure import Tombstones
 from l07.domain.marks import KEY
 from l07.events import deadletter, whose
 from l07.events.outbound import BatchSealed
-from l07.events.record import ERASED, Record
+from l07.events.record import ERASED, Message, Record, TopicPartition
 from l07.pipeline.ingest import is_erased
+from l07.ports import Bus
 from l07.settings import Topics
 
 PARTS = ("records", "letters", "announced")
+PAGE = 500
+Offsets = Mapping[TopicPartition, int]
 Change = Callable[[Record], Record | None]  # what lies there from then on; None: as it was
 
 
@@ -58,6 +61,79 @@ async def clean(bus: OwnLog, topics: Topics, tombstones: Tombstones) -> dict[str
     ):
         done[name] = await bus.rewrite(of, change)
     return done
+
+
+@runtime_checkable
+class SharedLog(Protocol):
+    """A bus on which only what is ours may be deleted, and only from its beginning."""
+
+    async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None: ...
+
+    async def kept_ms(self, topics: Sequence[str]) -> Mapping[str, int]: ...
+
+
+class Remains(NamedTuple):
+    """A record that is not ours to delete."""
+
+    at: str  # "topic:partition:offset"
+    until_ms: int | None  # when retention takes it; None: nobody says
+
+
+async def clean_letters(bus: Bus, topic: str, tombstones: Tombstones) -> int:
+    """Dead letters of what was erased: all others are copied to the end, under their ids, and everything before is deleted.
+
+    Cut off in between, some lie there twice: they are one, by their ids. Raises BusForbidden (E7411) before anything is
+    copied, where we may not delete."""
+    assert isinstance(bus, SharedLog)
+    begins, ends = await bus.begin_offsets([topic]), await bus.end_offsets([topic])
+    found = [record async for record in _records(bus, begins, ends)]
+    gone = {id(record) for record in found if await _is_letter_of_erased(record, bus, tombstones)}
+    if not gone:
+        return 0
+    await bus.delete_before(begins)
+    stay = [record for record in found if id(record) not in gone and record.value is not None]
+    for at in range(0, len(stay), PAGE):
+        await bus.publish(
+            [Message(topic, r.key, r.value or b"", r.headers, r.timestamp_ms) for r in stay[at : at + PAGE]]
+        )
+    await bus.delete_before(ends)
+    return len(gone)
+
+
+async def remaining(bus: Bus, topics: Topics, tombstones: Tombstones) -> list[Remains]:
+    """Records of the inputs, and announcements of ours, that still name what was erased. Reads all of them."""
+    assert isinstance(bus, SharedLog)
+    names = [*inputs(topics), topics.events]
+    kept = await bus.kept_ms(names)
+    begins, ends = await bus.begin_offsets(names), await bus.end_offsets(names)
+    out = []
+    async for record in _records(bus, begins, ends):
+        announced = record.topic == topics.events
+        if without_keys(record, tombstones) if announced else is_erased_record(record, tombstones):
+            ms = kept.get(record.topic, -1)
+            out.append(Remains(f"{record.tp}:{record.offset}", record.timestamp_ms + ms if ms >= 0 else None))
+    return out
+
+
+async def _records(bus: Bus, begins: Offsets, ends: Offsets) -> AsyncIterator[Record]:
+    for tp, end in sorted(ends.items()):
+        at = begins.get(tp, 0)
+        while at < end and (records := await bus.read(tp, at, limit=PAGE)):
+            for record in records:
+                if record.offset < end:
+                    yield record
+            at = records[-1].offset + 1
+
+
+async def _is_letter_of_erased(record: Record, bus: Bus, tombstones: Tombstones) -> bool:
+    letter = _letter(record)
+    if letter is None:
+        return False
+    if letter.raw is not None or letter.key is not None:
+        return _holds(letter, tombstones)
+    tp = TopicPartition(letter.topic, letter.partition)  # too long to keep: its source may have it
+    found = await bus.read(tp, letter.offset)
+    return any(is_erased_record(source, tombstones) for source in found if source.offset == letter.offset)
 
 
 async def count(bus: OwnLog, topics: Topics, tombstones: Tombstones) -> dict[str, int]:

@@ -4,6 +4,7 @@ Successor first, then the revocations, then the files: cut off in between, the n
 ledgers. A version that a curator was building meanwhile is looked into like any other, once it is recorded.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from l07.domain.erasure import LOOKED, Tombstones
 from l07.domain.registry import TAINTED, ModelVersion, fold
 from l07.pipeline import train
 from l07.pipeline.curate import CREATED, KEPT, REVOKED, Standing, next_version
+from l07.pipeline.forget import files
 from l07.pipeline.forget.known import Known
 from l07.ports import ArtifactStore, Curator, Entry, Ledger
 from l07.settings import Settings
@@ -72,7 +74,7 @@ async def clean(known: Known, shelf: Shelf) -> dict[str, int]:
         looked = {"datasets": len(entries), "tombstones": tombstones.number}
         await known.ledger.append(LOOKED, f"{tombstones.number}/{len(entries)}", looked, at=shelf.now())
         await known.look()
-    await follow_up(shelf)
+    await follow_up(shelf, tombstones)
     return done
 
 
@@ -150,7 +152,7 @@ def _due(at: str, settings: Settings) -> str:
 # ------------------------------------------------------------------ what follows from a revocation
 
 
-async def follow_up(shelf: Shelf) -> None:
+async def follow_up(shelf: Shelf, tombstones: Tombstones) -> None:
     """Models are tainted, jobs cancelled, files deleted: also of what was made of a version after it was revoked."""
     if await _sizes(shelf) == shelf._followed:
         return
@@ -162,6 +164,8 @@ async def follow_up(shelf: Shelf) -> None:
             await _taint(model, revoked, shelf)
         await _cancel_job(version, shelf)
         await shelf.store.remove(version.body["data"]["uri"])
+    uris = [versions[entry.key].body["data"]["uri"] for entry in entries if entry.kind == REVOKED]
+    await asyncio.to_thread(files.clean, shelf.store, uris, tombstones)
     shelf._followed = await _sizes(shelf)
 
 

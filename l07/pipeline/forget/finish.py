@@ -94,6 +94,8 @@ async def _clean(hands: Hands, keys: set[str]) -> None:
     hands.add(buffer=gone + await in_buffer.clean(hands.buffer, hands.known.tombstones))
     if isinstance(hands.bus, OwnLog):
         hands.add(**await on_bus.clean(hands.bus, topics, hands.known.tombstones))
+    else:
+        hands.add(letters=await on_bus.clean_letters(hands.bus, topics.dlq, hands.known.tombstones))
     hands.add(**await in_datasets.clean(hands.known, hands.shelf))
     ledgers = hands.shelf.datasets, hands.shelf.registry
     await announce.announce(ledgers, hands.bus, topic=topics.events, prefix=prefix)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from l07.domain.erasure import AGAIN, ORDERED, WIDENED, Erasure, Erasures, Tombstones, fold, order_of
+from l07.domain.erasure import AGAIN, ORDERED, STUCK, WIDENED, Erasure, Erasures, Tombstones, fold, order_of
 from l07.domain.marks import Marks
 from l07.ports import Ledger
 
@@ -54,3 +54,11 @@ async def widen(known: Known, erasure: Erasure, kind: str, names: Collection[str
     if new:
         await known.ledger.append(WIDENED, f"{erasure.key}/{new[0]}", {"of": erasure.key, "marks": {kind: new}}, at=at)
         await known.look()
+
+
+async def stuck(known: Known, trouble: str, *, at: str) -> None:
+    """What keeps the open orders from being done, for whoever waits for them. The same again is one."""
+    for order in known.state.open:
+        body = {"of": order.key, "trouble": trouble}
+        await known.ledger.append(STUCK, f"{order.key}/{order.asked}/{trouble[:5]}", body, at=at)
+    await known.look()
