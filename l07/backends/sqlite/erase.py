@@ -11,13 +11,14 @@ from l07.errors import BusUnavailable
 from l07.events.record import Record
 
 PAGE = 500
+OVERWRITE = "PRAGMA secure_delete=ON"
 WITHIN_S = 30.0
 _encode_headers = msgspec.msgpack.Encoder().encode
 
 
 def rewrite(db: sqlite3.Connection, topics: Sequence[str], change: Callable[[Record], Record | None]) -> int:
     """How many records changed. What they held is overwritten with zeros, in the file and in its write-ahead log."""
-    db.execute("PRAGMA secure_delete=ON")
+    db.execute(OVERWRITE)
     return sum(_partition(db, tp, change) for tp in partitions_of(db, topics))
 
 
