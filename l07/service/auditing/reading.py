@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from l07.domain.example import Provenance, TrainingExample
 from l07.events.record import Record, TopicPartition
 from l07.pipeline.ingest import ingest, ingest_rules
@@ -35,7 +37,7 @@ class Input:
         return {
             "runs": sum(map(len, self.rows.values())),
             "waiting": self.waiting,
-            "unreadable": self.unreadable.total(),
+            **{f"unreadable, {code}": count for code, count in sorted(self.unreadable.items())},
             "ignored": self.ignored.total(),
             "duplicate": sum(self.duplicates.values()),
         }
@@ -91,7 +93,7 @@ def _sort(item: Any, found: Input, halves: list[Half]) -> None:
     if isinstance(item, Half):
         halves.append(item)
     elif isinstance(item, Unreadable):
-        found.unreadable["unreadable"] += 1
+        found.unreadable[msgspec.json.decode(item.message.value)["data"]["code"]] += 1
     else:
         found.ignored[item.reason] += 1
 

@@ -92,7 +92,7 @@ def test_input_without_a_run_is_refused_and_what_was_in_it_is_said(l07) -> None:
     Path("e").write_bytes(b"not JSON\n" + a_task_each(1)[0].trace)
     said = l07("datasets", "audit", "e")
     assert said.status == 1
-    assert "E7910: e: no run with both a trace and a score; waiting 1, unreadable 1" in said.err
+    assert "E7910: e: no run with both a trace and a score; waiting 1, unreadable, E7005 1" in said.err
 
 
 def test_labels_stand_for_faults_that_were_there_before(l07) -> None:
