@@ -15,15 +15,15 @@ from l07.backends.card import card
 from l07.backends.plots import plots
 from l07.domain.curriculum import STAGES, Curriculum, Pacing, Runs, curriculum, said
 from l07.domain.dataset import SPLITS
+from l07.domain.drawing import mixed
 from l07.domain.example import FEATURES
 from l07.domain.quality import CurateRules
 from l07.domain.reasons import NOTES, stage_of
-from l07.domain.selection import keyed_hash
 
 CURRICULUM = "curriculum.parquet"
 COLUMNS = (
     "key", "task", "task_type", "source", "domain", "difficulty", "quality_score", "confidence", "decision", "reasons",
-    "batch_id", "features", "table", "model_version",
+    "batch_id", "features", "table", "model_version", "draw",
 )  # fmt: skip
 SCORE_EDGES = np.linspace(0, 100, 21)
 DIFFICULTY_EDGES = np.linspace(0, 1, 21)
@@ -103,22 +103,13 @@ def _curriculum(members: pa.Table, rules: CurateRules, pacing: Pacing) -> Curric
         structural=_numbers(members, "difficulty"),
         learnt=train,
     )
-    return curriculum(runs, *_draws(members, train, rules.seed), pacing=pacing)
+    draws = np.asarray(members["draw"].to_numpy(), np.uint64)
+    order, control = (mixed(draws, seed=rules.seed, purpose=purpose) for purpose in ("curriculum", "control"))
+    return curriculum(runs, order, control, pacing=pacing)
 
 
 def _codes(column: pa.ChunkedArray) -> I64:
     return np.asarray(pc.dictionary_encode(column).combine_chunks().indices.to_numpy(), np.int64)
-
-
-def _draws(members: pa.Table, train: Flags, seed: int) -> list[npt.NDArray[np.uint64]]:
-    """Two numbers for each train row; the others need none."""
-    keys = members["key"].filter(pa.array(train)).to_pylist()
-    found = []
-    for purpose in ("curriculum", "control"):
-        draws = np.zeros(len(train), np.uint64)
-        draws[train] = np.fromiter((keyed_hash(seed, purpose, key) for key in keys), np.uint64, len(keys))
-        found.append(draws)
-    return found
 
 
 # ------------------------------------------------------------------ numbers of the card
