@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from l07.cli.access import loaded
@@ -133,28 +134,27 @@ def _datasets(settings: Settings, known: Mapping[str, View], keys: Sequence[str]
             before[place] = line
 
 
-def _of_version(folder: Any, keys: Sequence[str]) -> Iterator[View]:
-    from l07.backends.parquet import read_lineage, read_members
+def _of_version(folder: Path, keys: Sequence[str]) -> Iterator[View]:
+    from l07.backends.parquet import read_about
 
-    members = read_members(folder)
-    mine = [member for member in members if member["key"] in keys]
-    lines = [line for line in read_lineage(folder) if line["key"] in keys] if mine else []
-    for member in mine:
-        group = member.get("group") or ""
+    told = (
+        "key",
+        "task",
+        "source",
+        "domain",
+        "quality_score",
+        "confidence",
+        "decision",
+        "reasons",
+        "batch_id",
+        "scores",
+    )
+    for member in read_about(folder, keys):
         yield {
-            **{name: member[name] for name in ("key", "task", "source", "domain", "quality_score", "confidence")},
-            **{name: member[name] for name in ("decision", "reasons", "batch_id")},
-            "scores": dict(member.get("scores") or {}),
-            "model_version": member.get("model_version") or None,
-            "table": member["table"] or None,
-            "split": member["split"] or None,
-            "group": group or None,
-            "group_rows": sum(1 for other in members if group and other.get("group") == group) or None,
-            "events": [
-                {name: value for name, value in line.items() if value and name != "key"}
-                for line in lines
-                if line["key"] == member["key"]
-            ],
+            **{name: member[name] for name in told},
+            **{name: member.get(name) or None for name in ("model_version", "table", "split", "group")},
+            **{name: member[name] or None for name in ("group_rows", "group_tasks")},
+            "events": [{k: v for k, v in line.items() if v and k != "key"} for line in member["events"]],
         }
 
 

@@ -19,6 +19,8 @@ def show(story: Mapping[str, Any], console: Console) -> None:
     batches = [{"batch": batch["batch"], **entry} for batch in story["batches"] for entry in batch["entries"]]
     _table(console, "batches in the ledger", ("batch", "number", "kind", "key", "at", "message"), batches)
     _table(console, "datasets", VERSION, [_short(line) for line in story["datasets"]])
+    if story["datasets"] and len(story["datasets"][-1]["group_tasks"] or ()) > 1:
+        console.line(f"its group ties these tasks together: {', '.join(story['datasets'][-1]['group_tasks'])}")
     _table(console, "jobs that trained on it", ("id", "dataset", "state", "base_model", "at"), story["jobs"])
     _table(console, "models made of it", ("id", "stage", "verdict", "at"), story["models"])
 

@@ -20,6 +20,7 @@ from l07.backends.parquet.files import MANIFEST, read_manifest, verify
 from l07.backends.parquet.reading import (
     bytes_of,
     data_files,
+    read_about,
     read_groups,
     read_lineage,
     read_members,
@@ -35,6 +36,7 @@ __all__ = [
     "as_said",
     "bytes_of",
     "data_files",
+    "read_about",
     "read_groups",
     "read_lineage",
     "read_manifest",

@@ -114,13 +114,47 @@ def read_rows(folder: Path, table: str) -> list[dict[str, Any]]:
     return rows
 
 
-def read_members(folder: Path) -> list[dict[str, Any]]:
-    """Everyone whom the version knows: where the row is, why, and of which group. Without the sketches."""
+def read_members(folder: Path, keys: pa.Array | None = None) -> list[dict[str, Any]]:
+    """Everyone whom the version knows, or those of `keys`: where the row is, why, and of which group. Without the
+    sketches."""
     if not _segmented(folder):
         rows = read_table(folder / "members.parquet").drop_columns(["sketch", "features"]).to_pylist()
         return [{"model_version": "", "subject": "", **row, "scores": dict(row.get("scores") or ())} for row in rows]
     columns = [name for name in (*RUN.names, *STANDING.names) if name not in _HIDDEN]
-    return [_told(row) for row in members_table(folder, columns).to_pylist()]
+    table = members_table(folder, columns)
+    return [_told(row) for row in (table if keys is None else _where(table, "key", keys)).to_pylist()]
+
+
+def read_about(folder: Path, keys: Collection[str]) -> list[dict[str, Any]]:
+    """These members, each with its lines of provenance as `events`, and the tasks (`group_tasks`) and the number of rows
+    (`group_rows`) of its group; only what is asked for becomes Python."""
+    wanted = pa.array(sorted(keys), pa.string())
+    found = [member for member in read_members(folder, wanted) if member["key"] in keys]
+    lines = read_lines(folder) if found else None
+    groups = {group["id"]: group["tasks"] for group in (read_groups(folder) if found else ())}
+    return [
+        member
+        | {
+            "events": _where(lines, "key", pa.array([member["key"]])).to_pylist(),
+            "group_tasks": groups.get(member["group"] or "", []),
+            "group_rows": _rows_in(folder, member["group"]),
+        }
+        for member in found
+    ]
+
+
+def _where(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
+    return table.filter(pc.is_in(table.column(column), value_set=values))
+
+
+def _rows_in(folder: Path, group: str | None) -> int:
+    """Rows of the group that are in a table: only those have one."""
+    if not group:
+        return 0
+    table = (
+        members_table(folder, ["group"]) if _segmented(folder) else read_table(folder / "members.parquet", ["group"])
+    )
+    return int(_where(table, "group", pa.array([group])).num_rows)
 
 
 def members_table(folder: Path, columns: Sequence[str]) -> pa.Table:

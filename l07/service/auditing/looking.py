@@ -61,7 +61,7 @@ class Looker:
         self.found.examples.update(examples)
 
     def _read(self, folder: Path) -> dict[str, Mapping[str, Any]]:
-        from l07.backends.parquet import read_lineage, read_members, read_rows
+        from l07.backends.parquet import bytes_of, read_members, read_rows
 
         members = read_members(folder)
         stored: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ class Looker:
             if table in SPLITS:
                 self.found.rows += [_row(row, table) for row in rows]
         self.found.stored |= {row["key"]: row for row in stored}
-        self.found.files += [*_plain(folder), _joined(stored), _joined(members), _joined(read_lineage(folder))]
+        self.found.files += [_joined(stored), *(bytes_of(path) for path in _beside(folder)), *_plain(folder)]
         return {member["key"]: member for member in members}
 
 
@@ -82,6 +82,12 @@ def _row(row: Mapping[str, Any], table: str) -> Row:
 def _plain(folder: Path) -> Iterator[bytes]:
     """Files that are no tables, as they are."""
     yield from (path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".parquet")
+
+
+def _beside(folder: Path) -> Iterator[Path]:
+    """Tables about the rows; sketches are numbers alone."""
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.parquet"))
+    yield from (folder / path for path in paths if path.parts[0] not in ("data", "sketches"))
 
 
 def _joined(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -75,6 +75,7 @@ def test_a_whole_run_tells_where_each_of_its_runs_stands(l07) -> None:
     assert kept["now"].startswith(f"in {version['table']} of default:1.0.0: ACCEPT")
     assert version["change"] == f"came into {version['table']}"
     assert version["scores"]
+    assert (version["group_tasks"], version["group_rows"]) == ([version["task"]], 1)
     assert sorted(event["use"] for event in kept["events"]) == [
         "counts", "counts", "passed over: a repeat, or another counts more", "passed over: a repeat, or another counts more",
     ]  # fmt: skip
