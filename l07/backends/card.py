@@ -1,7 +1,7 @@
 """The card of a dataset version: README.md with the YAML head that `datasets.load_dataset(dir)` looks for."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from l07.domain.dataset import SPLITS
@@ -129,19 +129,20 @@ def _left(manifest: Mapping[str, Any], shown: list[str]) -> str:
 
 
 def _clusters(manifest: Mapping[str, Any]) -> str:
-    clusters = manifest.get("clusters")
-    if not clusters:
+    """How much of the runs is alike, and what each source keeps."""
+    found = manifest.get("clusters")
+    if not found:
         return ""
-    rows = list(_flat(clusters, ""))
-    return f"## Clusters of near duplicates\n\n{_table(('what', 'value'), rows)}"
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for inner, each in value.items():
-            yield from _flat(each, f"{name}.{inner}" if name else str(inner))
-    else:
-        yield name, value if isinstance(value, str) else json.dumps(value)
+    largest = found["largest"]
+    alike = f"{found['clusters']} clusters of near duplicates hold {found['rows']} runs."
+    if found["clusters"]:
+        alike += (
+            f" The largest has {largest['rows']} ({_percent(largest['share'])} of all), {largest['kept']} of them in the"
+            f" splits ({_percent(largest['share_kept'])})."
+        )
+    rows = [(name, one["passed"], one["kept"], _percent(one["share_kept"])) for name, one in found["sources"].items()]
+    table = _table(("source", "passed the gates", "in a split", "share"), rows[:MOST_REASONS])
+    return f"## Clusters and sources\n\n{alike}\n\n{table}"
 
 
 def _curriculum(manifest: Mapping[str, Any]) -> str:
@@ -168,7 +169,7 @@ def _own(manifest: Mapping[str, Any], shown: list[str]) -> str:
 
 
 def _warnings(manifest: Mapping[str, Any]) -> str:
-    said = [" ".join(str(value) for value in warning.values()) for warning in manifest.get("warnings", ())]
+    said = [": ".join(str(value) for value in warning.values()) for warning in manifest.get("warnings", ())]
     return "## Warnings\n\n" + "\n".join(f"- {_cell(text)}" for text in said) if said else ""
 
 

@@ -75,14 +75,17 @@ def test_very_many_reasons_and_sources_are_bounded() -> None:
 
 
 def test_the_card_offers_only_what_has_rows_and_tells_clusters_and_warnings() -> None:
-    text = card(
-        a_manifest(contrast=2, clusters={"largest": {"rows": 9}}, warnings=[{"name": "large_cluster", "share": 0.2}])
-    )
+    largest = {"rows": 9, "share": 0.06, "kept": 4, "share_kept": 0.05}
+    sources = {"/s": {"passed": 100, "kept": 80, "share_kept": 0.8}}
+    clusters = {"clusters": 3, "rows": 15, "largest": largest, "sources": sources}
+    warning = {"name": "large_cluster", "message": "one cluster has 9 runs"}
+    text = card(a_manifest(contrast=2, clusters=clusters, warnings=[warning]))
     assert "config_name: contrast" in text
     assert "config_name: review" not in text
     assert "config_name: curriculum" not in text
-    assert "| largest.rows | 9 |" in text
-    assert "- large_cluster 0.2" in text
+    assert "The largest has 9 (6.0 % of all), 4 of them in the splits (5.0 %)" in text
+    assert "| /s | 100 | 80 | 80.0 % |" in text
+    assert "- large_cluster: one cluster has 9 runs" in text
 
 
 def test_a_table_in_several_files_is_one_set_of_files() -> None:
