@@ -65,6 +65,7 @@ STANDING = pa.schema(
         ("reasons", TEXTS),
         *texts("table", "group", "split", "subject"),
         ("scores", pa.map_(TEXT, NUMBER)),
+        ("cluster", pa.uint64()),
         ("sketched", pa.bool_()),
         ("placed", pa.int32()),  # number of the write that put the row into its table
         ("digest", DIGEST),

@@ -149,6 +149,7 @@ def _columns(runs: pa.Table, standing: pa.Table) -> Columns:
         exact=_words(runs.column("exact"))[:, 0].astype("u8"),
         deeds=_words(runs.column("deeds"))[:, 0].astype("u8"),
         draw=runs.column("draw").to_numpy(),
+        cluster=standing.column("cluster").to_numpy(),
         sketched=standing.column("sketched").to_numpy(),
         digest=_words(standing.column("digest")).view("u1").reshape(-1, 32),
         tasks=Book(coded["task"][1]),

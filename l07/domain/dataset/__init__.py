@@ -1,6 +1,6 @@
 """A track's dataset: who is in it, which groups share a split, what makes a new version, and its numbers."""
 
-from l07.domain.dataset.groups import Group, Have, Size, assign, merge, sizes
+from l07.domain.dataset.groups import DisjointSets, Group, Have, Size, assign, merge, sizes
 from l07.domain.dataset.members import SPLITS, TABLES, Member, digest_of_sorted, row_digest, version_digest
 from l07.domain.dataset.version import (
     SCHEMA,
@@ -21,6 +21,7 @@ __all__ = [
     "TABLES",
     "Cell",
     "Change",
+    "DisjointSets",
     "Group",
     "Have",
     "Member",

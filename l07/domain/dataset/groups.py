@@ -4,12 +4,14 @@ again."""
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from l07.domain.selection import keyed_hash
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 STRICTEST = ("test", "validation", "train", "")  # who wins when groups merge; "" has no split yet
 MIN_GROUPS = 10
+Item = TypeVar("Item", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ def merge(groups: Iterable[Group], tasks: Iterable[str], links: Iterable[tuple[s
 
     Of groups that merge the strictest split wins: test, then validation, then train. The winner's name stays."""
     known = list(groups)
-    union = _Union()
+    union: DisjointSets[str] = DisjointSets()
     for group in known:
         for task in group.tasks:
             union.join(group.tasks[0], task)
@@ -35,7 +37,7 @@ def merge(groups: Iterable[Group], tasks: Iterable[str], links: Iterable[tuple[s
     for one, other in links:
         union.join(one, other)
     parts: dict[str, list[str]] = defaultdict(list)
-    for task in sorted(union.tasks()):
+    for task in sorted(union.members()):
         parts[union.find(task)].append(task)
     before = {task: group for group in known for task in group.tasks}
     return [_merged(part, before) for part in parts.values()]
@@ -49,24 +51,26 @@ def _merged(tasks: Sequence[str], before: Mapping[str, Group]) -> Group:
     return replace(winner, tasks=tuple(tasks))
 
 
-class _Union:
-    """Disjoint sets of tasks; the smallest name represents a set, so the order of joins does not show."""
+class DisjointSets(Generic[Item]):
+    """The smallest member represents a set, so the order of joins does not show."""
 
     def __init__(self) -> None:
-        self._above: dict[str, str] = {}
+        self._above: dict[Item, Item] = {}
 
-    def tasks(self) -> Iterable[str]:
+    def members(self) -> Iterable[Item]:
+        """Of all sets."""
         return self._above
 
-    def find(self, task: str) -> str:
-        root = self._above.setdefault(task, task)
+    def find(self, item: Item) -> Item:
+        """The representative; an item that nobody has named is a set of its own."""
+        root = self._above.setdefault(item, item)
         while self._above[root] != root:
             root = self._above[root]
-        while self._above[task] != root:
-            self._above[task], task = root, self._above[task]
+        while self._above[item] != root:
+            self._above[item], item = root, self._above[item]
         return root
 
-    def join(self, one: str, other: str) -> None:
+    def join(self, one: Item, other: Item) -> None:
         low, high = sorted((self.find(one), self.find(other)))
         self._above[high] = low
 

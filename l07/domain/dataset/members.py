@@ -39,6 +39,7 @@ class Member:
     scores: Mapping[str, float] = field(default_factory=dict)  # what a stage measured, by the stage's name for it
     model_version: str = ""  # the released model that did the run; "": unknown
     subject: str = ""  # keyed hash of whose data it is; "": unknown
+    cluster: int = 0  # the label of its near duplicates, 64 bits; 0: none is known
 
     @property
     def stratum(self) -> str:

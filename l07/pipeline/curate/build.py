@@ -25,6 +25,7 @@ from l07.domain.deeds import deeds_of
 from l07.domain.erasure import Tombstones
 from l07.domain.example import TrainingExample
 from l07.domain.quality import CurateRules
+from l07.pipeline.curate.clusters import label, watch
 from l07.pipeline.curate.columns import TABLE, Columns, word
 from l07.pipeline.curate.forgetting import without
 from l07.pipeline.curate.intake import Fresh, Hashed, Revision, read_in, unhashed
@@ -195,7 +196,9 @@ def _cap(work: Work) -> None:
 
 def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, whole: Parent | None) -> Draft | Refusal:
     """`whole`: the version before with those who are erased from it."""
+    label(work)
     columns = work.sealed()
+    watched = watch(columns)
     told = tally(columns, grouping.group[columns.task])
     if whole is None:
         before = work.before([row for row in work.changed if row < len(work.roll)])
@@ -219,9 +222,9 @@ def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, wh
         lineage=sorted(work.lineage, key=lambda line: (line.key, line.batch_id)),
         difference=difference,
         digest=digest_of(columns),
-        statistics=statistics(told),
+        statistics={**statistics(told), "clusters": watched.clusters},
         counts=dict(sorted(work.counts.items())),
         meaning=meaning,
-        warnings=work.warnings,
+        warnings=(*work.warnings, *watched.warnings),
         withheld=refused,
     )

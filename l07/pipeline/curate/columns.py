@@ -76,6 +76,7 @@ class Columns:
     exact: Column = field(default_factory=_none("u8"))  # the first 64 bits of the digest
     deeds: Column = field(default_factory=_none("u8"))
     draw: Column = field(default_factory=_none("u8"))
+    cluster: Column = field(default_factory=_none("u8"))  # 0: like nobody
     sketched: Column = field(default_factory=_none("?"))  # a version has held the row
     digest: Column = field(default_factory=_none("u1", 32))  # of the row as it stands in its table
     tasks: Book[str] = field(default_factory=Book)
@@ -130,6 +131,7 @@ class Columns:
             "quality": [m.quality_score for m in members],
             "exact": [word(m.exact) for m in members],
             "deeds": [word(m.deeds) for m in members],
+            "cluster": [m.cluster for m in members],
             "draw": [draw_of(m.key) for m in members],
             "sketched": [bool(m.sketch) for m in members],
         }
