@@ -47,8 +47,8 @@ def threshold(real: F64, faulty: F64, *, share: float, precision: float) -> floa
 
 
 def _tails(real: F64, faulty: F64) -> tuple[F64, F64, F64]:
-    """Every score of a real row, and the shares of real and of faulty rows from it on."""
-    scores = np.unique(real)
+    """Every score, and the shares of real and of faulty rows from it on."""
+    scores = np.unique(np.concatenate([real, faulty]))
     return scores, _from(real, scores), _from(faulty, scores)
 
 
