@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import msgspec
-import xxhash
 from msgspec import inspect
 
 from l07.events import inbound
@@ -44,7 +43,6 @@ def scanner(limits: inbound.Limits, names: inbound.TypeNames, route: Callable[[s
         shapes,
         half=Half,
         ignored=Ignored,
-        digest=xxhash.xxh64_digest,
         route=route,
         plain=PLAIN,
         max_bytes=limits.max_bytes,

@@ -11,12 +11,15 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 cdef extern from "Python.h":
     ctypedef struct Class "PyTypeObject":
         object (*tp_alloc)(type, Py_ssize_t)
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 most)
+    char* PyUnicode_1BYTE_DATA(object text)
 
+include "scan_hash.pxi"
 include "scan_text.pxi"
 include "scan_json.pxi"
 
@@ -65,8 +68,12 @@ cdef inline int _there(Span* span) noexcept nogil:
     return span.kind != 0 and span.kind != NULL_
 
 
-cdef inline object _text(Span* span):
-    return _str(span) if span.kind & STRING else None
+cdef str _named(const char* prefix, Py_ssize_t size, Span* span):
+    """Both together; what `_name` let through is ASCII."""
+    made = PyUnicode_New(size + span.size, 127)
+    memcpy(PyUnicode_1BYTE_DATA(made), prefix, size)
+    memcpy(PyUnicode_1BYTE_DATA(made) + size, span.at, span.size)
+    return made
 
 
 cdef double TENS[16]
@@ -103,14 +110,39 @@ cdef int _float(Span* span, double most, double* out) except -1:
     return 0 <= out[0] <= most
 
 
-cdef object _repr(Span* span, double value):
-    """Python's text of it, which is that of the event where it has at most 15 digits and no zero too many."""
+cdef Py_ssize_t _put_repr(char* out, Span* span, double value) except -1:
+    """Python's text of it, which is that of the event where it has at most 15 digits and no zero too many. Its length, at most 32."""
     cdef double short
     cdef const char* point = <const char*>memchr(span.at, 46, span.size)
     if point != NULL and 0.001 <= value and _short(span, &short):
         if span.at[span.size - 1] != 48 or point == span.at + span.size - 2:
-            return PyUnicode_DecodeUTF8(span.at, span.size, NULL)
-    return repr(value)
+            memcpy(out, span.at, span.size)
+            return span.size
+    said = repr(value).encode()
+    memcpy(out, PyBytes_AS_STRING(said), PyBytes_GET_SIZE(said))
+    return PyBytes_GET_SIZE(said)
+
+
+cdef bytes _judgement(str key, Span* at, double score, double confidence):
+    """The digest of what a score says; None where that is long. What is said: see `inbound.py`."""
+    cdef char said[2048]
+    cdef Py_ssize_t size = len(key)
+    cdef Span* evaluation = &at[S_EVALUATION]
+    if size + evaluation.size > 1900:
+        return None
+    memcpy(said, PyUnicode_1BYTE_DATA(key), size)
+    said[size] = 0
+    size += 1
+    size += _put_repr(said + size, &at[S_SCORE], score)
+    said[size] = 0
+    size += 1
+    size += _put_repr(said + size, _sure(at), confidence)
+    said[size] = 0
+    size += 1
+    if evaluation.kind & STRING:
+        memcpy(said + size, evaluation.at, evaluation.size)
+        size += evaluation.size
+    return _digest(said, size)
 
 
 cdef tuple _filled_in(type cls, tuple values):
@@ -128,22 +160,24 @@ cdef class Scanner:
     """Reads events whose envelope has the shape `root` and whose `data` has one of `shapes` (by role). `roles`: type name ->
     role; grows as names are met, elsewhere.
 
-    `half` and `ignored` are the classes of what comes out, `digest` is 8 bytes of a digest, `route` says which track takes
-    (domain, source). `plain`: headers beside which the value is the whole event."""
+    `half` and `ignored` are the classes of what comes out, `route` says which track takes (domain, source). `plain`: headers
+    beside which the value is the whole event."""
 
-    cdef int root
+    cdef int root, last_shape
     cdef dict roles, shapes, routes
-    cdef object digest, route, plain
+    cdef bytes last_type, last_domain, last_source  # the records of a slice are much alike
+    cdef str last_role
+    cdef object route, plain, last_track
     cdef type half, ignored
     cdef Py_ssize_t max_bytes
     cdef long long max_ahead_ms, max_age_ms
 
     def __init__(
-        self, int root, dict roles, dict shapes, *, half, ignored, digest, route, plain,
+        self, int root, dict roles, dict shapes, *, half, ignored, route, plain,
         Py_ssize_t max_bytes, long long max_ahead_ms, long long max_age_ms,
     ):
         self.root, self.roles, self.shapes, self.routes = root, roles, shapes, {}
-        self.half, self.ignored, self.digest, self.route, self.plain = half, ignored, digest, route, frozenset(plain)
+        self.half, self.ignored, self.route, self.plain = half, ignored, route, frozenset(plain)
         self.max_bytes, self.max_ahead_ms, self.max_age_ms = max_bytes, max_ahead_ms, max_age_ms
 
     def scan(self, records, part):
@@ -180,35 +214,52 @@ cdef class Scanner:
         cdef int scored = _judged(at, &score, &confidence)
         if scored < 0:
             return None
-        evaluation = _text(&at[S_EVALUATION]) or ""
+        evaluation = _str(&at[S_EVALUATION]) if at[S_EVALUATION].kind & STRING else ""
         if role == "score":
             key = _said_of(at) if scored else None
-            if key is None:
+            content = _judgement(key, at, score, confidence) if key is not None else None
+            if content is None:
                 return None
-            said = _repr(&at[S_SCORE], score), _repr(_sure(at), confidence)
-            content = self.digest(f"{key}\0{said[0]}\0{said[1]}\0{evaluation}".encode())
             return _filled_in(self.half, (
                 part, offset, stamp, key, "score", content, "", "", score, confidence, evaluation, value,
             ))  # fmt: skip
-        key, domain = _key_of(at), _domain_of(at)
-        if key is None or domain is None or not _exemplary(&s):
+        key = _key_of(at)
+        cdef Span* domain = _domain_of(at)
+        if key is None or domain == NULL or not _exemplary(&s):
             return None
-        track = self._track(domain, _str(&at[S_SOURCE]))
+        track = self._track(domain, &at[S_SOURCE])
         if track is None:
             return _filled_in(self.ignored, (part, offset, "no_track"))
-        content = self.digest(PyBytes_FromStringAndSize(at[S_DATA].at, at[S_DATA].size))
+        content = _digest(at[S_DATA].at, at[S_DATA].size)
         return _filled_in(self.half, (
             part, offset, stamp, key, "both" if scored else "trace", content, track, "",
             score if scored else None, confidence if scored else None, evaluation, value,
         ))  # fmt: skip
 
-    cdef _track(self, domain, source):
-        found = self.routes.get((domain, source), self)
+    cdef _track(self, Span* domain, Span* source):
+        """`domain` may be absent."""
+        if self.last_source is not None and _same(self.last_source, source) and _same(self.last_domain, domain):
+            return self.last_track
+        names = _str(domain) if domain.kind & STRING else "", _str(source)
+        found = self.routes.get(names, self)
         if found is self:
-            found = self.route(domain, source)
+            found = self.route(*names)
             if len(self.routes) < 1024:  # names come from outside: bounded
-                self.routes[domain, source] = found
+                self.routes[names] = found
+        self.last_domain = PyBytes_FromStringAndSize(domain.at, domain.size if domain.kind & STRING else 0)
+        self.last_source, self.last_track = PyBytes_FromStringAndSize(source.at, source.size), found
         return found
+
+    cdef int _learn(self, Span* kind) except -1:
+        """Which role and shape belong to the type of this event; 0: none that we know."""
+        if self.last_type is not None and _same(self.last_type, kind):
+            return 1
+        role = self.roles.get(_str(kind))
+        shape = self.shapes.get(role)
+        if shape is None:
+            return 0
+        self.last_type, self.last_role, self.last_shape = PyBytes_FromStringAndSize(kind.at, kind.size), role, shape
+        return 1
 
     cdef int _timely(self, Span* span, long long stamp) except -1:
         """Within both limits by more than a rounding."""
@@ -224,7 +275,7 @@ cdef class Scanner:
         """Every attribute, and `data` by the shape of its type, which must stand before it. The role, or None: not sure."""
         cdef Span name, value
         cdef Span strange[OTHERS]
-        cdef int place, likely = 0, shape, others = 0
+        cdef int place, likely = 0, others = 0
         cdef uint64_t seen = 0
         cdef Node* node = &nodes[self.root]
         role = None
@@ -251,13 +302,9 @@ cdef class Scanner:
             elif place == S_DATA:
                 if not _plain_text(&s.slots[S_TYPE]):
                     return None
-                role = self.roles.get(_str(&s.slots[S_TYPE]))
-                known = self.shapes.get(role)
-                if known is None:
+                if not self._learn(&s.slots[S_TYPE]) or not _value(s, self.last_shape, &s.slots[place]):
                     return None
-                shape = known
-                if not _value(s, shape, &s.slots[place]):
-                    return None
+                role = self.last_role
             elif not _value(s, fields[node.first + place].node, &s.slots[place]):
                 return None
             if place != NOWHERE:
@@ -270,6 +317,12 @@ cdef class Scanner:
             else:
                 return None
         return role if s.at + 1 == s.end and (seen & node.required) == node.required else None
+
+
+cdef inline int _same(bytes text, Span* span) noexcept:
+    """A span that is no text is the empty one."""
+    cdef Py_ssize_t size = span.size if span.kind & STRING else 0
+    return PyBytes_GET_SIZE(text) == size and l07_equal(PyBytes_AS_STRING(text), span.at, size)
 
 
 cdef inline int _plain_text(Span* span) noexcept nogil:
@@ -353,26 +406,26 @@ cdef str _said_of(Span* at):
     if not _maybe(&at[S_PLAN]):
         return None
     if _there(&at[S_EXECUTION]):
-        return "execution:" + _str(&at[S_EXECUTION]) if _name(&at[S_EXECUTION]) else None
-    return "plan:" + _str(&at[S_PLAN]) if _name(&at[S_PLAN]) else None
+        return _named("execution:", 10, &at[S_EXECUTION]) if _name(&at[S_EXECUTION]) else None
+    return _named("plan:", 5, &at[S_PLAN]) if _name(&at[S_PLAN]) else None
 
 
 cdef str _key_of(Span* at):
     cdef Span* ident = &at[S_EXECUTION] if _there(&at[S_EXECUTION]) else &at[S_TRACE_EXECUTION]
-    return "execution:" + _str(ident) if _name(ident) else None
+    return _named("execution:", 10, ident) if _name(ident) else None
 
 
-cdef str _domain_of(Span* at):
-    """None: not sure."""
+cdef Span* _domain_of(Span* at) noexcept nogil:
+    """NULL: not sure. One that is absent stands for the empty text."""
     cdef Span* domain = &at[S_DOMAIN]
     if not _there(domain) or domain.size == 0:
         if _there(&at[S_TRACE]):
             domain = &at[S_TRACE_DOMAIN]
         elif _there(&at[S_OWN_PLAN]) or _there(&at[S_PLANNING]):
-            return None
+            return NULL
         else:
             domain = &at[S_TASK_DOMAIN]
-    return (_text(domain) or "") if _maybe(domain) else None
+    return domain if _maybe(domain) else NULL
 
 
 cdef int _exemplary(Scan* s) noexcept nogil:

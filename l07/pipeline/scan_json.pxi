@@ -80,11 +80,11 @@ cdef inline int _field(Node* node, Span* name, int likely) noexcept nogil:
     cdef Field* field
     for place in range(likely, node.count):
         field = &fields[node.first + place]
-        if field.size == name.size and memcmp(field.name, name.at, name.size) == 0:
+        if field.size == name.size and l07_equal(field.name, name.at, name.size):
             return place
     for place in range(0, likely):
         field = &fields[node.first + place]
-        if field.size == name.size and memcmp(field.name, name.at, name.size) == 0:
+        if field.size == name.size and l07_equal(field.name, name.at, name.size):
             return place
     return NOWHERE
 
@@ -93,7 +93,7 @@ cdef inline int _first(Span* strange, int* others, Span* name) noexcept nogil:
     """Whether none of these is called so; it is one of them from now on."""
     cdef int n
     for n in range(others[0]):
-        if strange[n].size == name.size and memcmp(strange[n].at, name.at, name.size) == 0:
+        if strange[n].size == name.size and l07_equal(strange[n].at, name.at, name.size):
             return 0
     if others[0] == OTHERS:
         return 0
@@ -168,7 +168,7 @@ cdef int _object(Scan* s, int shape) noexcept nogil:
 # ------------------------------------------------------------------ conversations
 
 cdef inline int _is(Span* span, const char* word, Py_ssize_t size) noexcept nogil:
-    return span.size == size and memcmp(span.at, word, size) == 0
+    return span.size == size and l07_equal(span.at, word, size)
 
 
 cdef int _role(Span* span) noexcept nogil:

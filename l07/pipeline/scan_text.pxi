@@ -31,8 +31,29 @@ cdef extern from *:
     #endif
         return at;
     }
+    /* For names: so short that a call costs more than the comparing. */
+    static inline int l07_equal(const char *a, const char *b, size_t size) {
+        uint64_t first, second;
+        uint32_t short_first, short_second;
+        if (size >= 8) {
+            memcpy(&first, a, 8); memcpy(&second, b, 8);
+            if (first != second) return 0;
+            if (size > 16) return memcmp(a + 8, b + 8, size - 8) == 0;
+            memcpy(&first, a + size - 8, 8); memcpy(&second, b + size - 8, 8);
+            return first == second;
+        }
+        if (size >= 4) {
+            memcpy(&short_first, a, 4); memcpy(&short_second, b, 4);
+            if (short_first != short_second) return 0;
+            memcpy(&short_first, a + size - 4, 4); memcpy(&short_second, b + size - 4, 4);
+            return short_first == short_second;
+        }
+        for (; size; size--) if (a[size - 1] != b[size - 1]) return 0;
+        return 1;
+    }
     """
     const char* l07_special(const char* at, const char* end) nogil
+    int l07_equal(const char* a, const char* b, size_t size) nogil
 
 cdef extern from "Python.h":
     double PyOS_string_to_double(const char* text, char** end, void* overflow) except? -1.0

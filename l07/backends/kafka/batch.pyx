@@ -2,7 +2,13 @@
 """What `fetching.py` does for every record of a sound batch, in C: the checksum, and the records. Format: KIP-98."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "Python.h":
+    ctypedef struct Class "PyTypeObject":
+        object (*tp_alloc)(type, Py_ssize_t)
 
 cdef extern from *:
     """
@@ -89,9 +95,28 @@ cdef tuple _headers(Cursor* c):
     return tuple(found)
 
 
+cdef inline void _set(made, Py_ssize_t place, value):
+    Py_INCREF(value)
+    PyTuple_SET_ITEM(made, place, value)
+
+
+cdef object _record(type record_class, topic, partition, offset, stamp, key, value, headers):
+    """A Record without an error, as `tuple.__new__` makes it, without a call."""
+    made = (<Class*>record_class).tp_alloc(record_class, 8)
+    _set(made, 0, topic)
+    _set(made, 1, partition)
+    _set(made, 2, offset)
+    _set(made, 3, stamp)
+    _set(made, 4, key)
+    _set(made, 5, value)
+    _set(made, 6, headers)
+    _set(made, 7, "")
+    return made
+
+
 def records(
     bytes data, Py_ssize_t at, Py_ssize_t end, int64_t base_offset, int64_t first_ms, int64_t append_ms, Py_ssize_t count,
-    topic, partition, record_class,
+    topic, partition, type record_class,
 ):
     """The `count` records in data[at:end], which is not compressed. `append_ms`: the time of each, -1: each has its own.
     None where anything is not as it should be: somebody else says what."""
@@ -105,7 +130,6 @@ def records(
     cdef int64_t size, stamp, offset
     cdef Py_ssize_t n
     cdef list found = []
-    new = tuple.__new__
     c.at = <const uint8_t*>PyBytes_AS_STRING(data) + at
     c.end = <const uint8_t*>PyBytes_AS_STRING(data) + end
     c.damaged = 0
@@ -125,31 +149,35 @@ def records(
         headers = _headers(&c)
         if c.damaged or c.at != until:
             return None
-        found.append(new(record_class, (
-            topic, partition, offset, stamp if append_ms < 0 else append_ms, key, value, headers, "",
-        )))  # fmt: skip
+        if append_ms >= 0:
+            stamp = append_ms
+        found.append(_record(record_class, topic, partition, offset, stamp, key, value, headers))
     return found if c.at == c.end else None
 
 
-def sound_messages(messages, Py_ssize_t at, topic, partition, Py_ssize_t room, record_class, asked_headers, headers_of):
+def sound_messages(messages, Py_ssize_t at, topic, partition, Py_ssize_t room, type record_class, asked_headers, headers_of):
     """What confluent-kafka gave of one partition, from `at` on, until another begins, one is an error or unreadable, or `room`
     bytes are full: (records, the next place, their bytes, whether it is unreadable). `asked_headers` is asked once a message."""
     cdef list found = []
     cdef Py_ssize_t size = 0, count = len(messages)
-    new = tuple.__new__
+    cls = None  # its methods, looked up once
     while at < count and size < room:
         message = messages[at]
-        if message.partition() != partition or message.topic() != topic or message.error() is not None:
+        if type(message) is not cls:
+            cls = type(message)
+            topic_of, partition_of, error_of, offset_of = cls.topic, cls.partition, cls.error, cls.offset
+            time_of, key_of, value_of = cls.timestamp, cls.key, cls.value
+        if partition_of(message) != partition or topic_of(message) != topic or error_of(message) is not None:
             break
         try:
             headers = asked_headers(message)
         except SystemError:  # a header whose name is not UTF-8
             return found, at, size, True
-        value = message.value()
-        found.append(new(record_class, (
-            topic, partition, message.offset(), message.timestamp()[1], message.key(), value,
-            headers_of(headers) if headers else (), "",
-        )))  # fmt: skip
+        value = value_of(message)
+        found.append(_record(
+            record_class, topic, partition, offset_of(message), time_of(message)[1], key_of(message), value,
+            headers_of(headers) if headers else (),
+        ))  # fmt: skip
         size += len(value) if value is not None else 0
         at += 1
     return found, at, size, False

@@ -12,6 +12,7 @@ from l07.settings.servers import Kafka
 Options = dict[str, Any]
 
 log = logging.getLogger("l07.kafka.librdkafka")
+READ_KB_A_MS = 200  # more than any ingest takes
 LINGER_MS = 2  # a publish hands over its messages at once; this gathers them into one request
 LARGEST_MESSAGE = 1_000_000_000  # librdkafka's own limit must not be below the topic's, which is the one that counts
 FILE_TOKEN_S = 60.0  # a token out of a file says not how long it lives: look again
@@ -41,6 +42,7 @@ def consumer_options(brokers: Brokers) -> Options:
     """For reading, with or without a group: nothing is committed behind our back, a position outside of the log is an
     error, open transactions are not seen, checksums are looked at, and what is fetched ahead is bounded."""
     kafka = brokers.kafka
+    queued_kb = max(1, 2 * kafka.fetch_bytes // 1024)
     return client_options(brokers) | {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -54,8 +56,10 @@ def consumer_options(brokers: Brokers) -> Options:
         "max.partition.fetch.bytes": kafka.partition_fetch_bytes,
         # also what a zstd batch may unpack to; nothing bounds gzip, a thousand times the topic's max.message.bytes
         "receive.message.max.bytes": max(kafka.unpacked_bytes, kafka.fetch_bytes + 4096),
-        "queued.max.messages.kbytes": max(1, 2 * kafka.fetch_bytes // 1024),
-        "fetch.queue.backoff.ms": 5,  # a full queue is looked at again after this; the default of 1 s starves us
+        "queued.max.messages.kbytes": queued_kb,
+        # a full queue is looked at again after this: not before half of it may be read, for every look wakes a thread,
+        # and not after it is empty; the default of 1 s starves us
+        "fetch.queue.backoff.ms": min(100, max(5, queued_kb // (2 * READ_KB_A_MS))),
     }
 
 

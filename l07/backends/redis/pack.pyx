@@ -5,8 +5,29 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    /* A number so that its bytes lie from the highest to the lowest. */
+    static inline uint64_t l07_turned(uint64_t value) {
+        const uint64_t one = 1;
+        if (*(const uint8_t *)&one == 0) return value;
+    #if defined(__GNUC__)
+        return __builtin_bswap64(value);
+    #else
+        uint64_t out = 0;
+        int n;
+        for (n = 0; n < 8; n++) out = out << 8 | (value >> (8 * n) & 0xFF);
+        return out;
+    #endif
+    }
+    """
+    uint64_t l07_turned(uint64_t value)
+
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+
+include "pack_hash.pxi"
 
 cdef enum:
     HEAD = 61
@@ -28,10 +49,9 @@ cdef inline Text _text(object text) except *:
 
 
 cdef inline char* _put(char* at, uint64_t value, int size) noexcept:
-    """Big-endian."""
-    cdef int n
-    for n in range(size):
-        at[n] = <char>(value >> (8 * (size - 1 - n)) & 0xFF)
+    """Big-endian. Writes up to eight bytes, of which `size` count."""
+    value = l07_turned(value << (64 - 8 * size))
+    memcpy(at, &value, 8)
     return at + size
 
 
@@ -46,13 +66,15 @@ cdef inline char* _put_bytes(char* at, const char* what, Py_ssize_t size) noexce
     return at + size
 
 
-def pack(items, list starts, list ends, list names, bytes own, half_class, numbers, hashed, check):
+def pack(items, list starts, list ends, list names, bytes own, half_class, numbers, check):
     """The halves among a batch's items, each as one string, digests of their keys, and their bodies with their numbers; the
     numbers of all that is no half. None where an item breaks the port's contract, or may: `wire.check` says which and how.
 
-    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `numbers`: as text. `hashed`: a hash of a key. `check`: 8 bytes of one."""
+    `starts`, `ends`, `names`: of the parts. `own`: the slice's name. `numbers`: as text. `check`: 8 bytes of a digest."""
     cdef list halves = [], digests = [], bodies = [], others = []
     cdef Py_ssize_t count = len(names), number = 0
+    cdef uint8_t digest[16]
+    cdef Text key
     cdef Py_ssize_t part
     cdef long long offset
     cdef list last = [start - 1 for start in starts]
@@ -69,18 +91,19 @@ def pack(items, list starts, list ends, list names, bytes own, half_class, numbe
         if type(item) is not half_class:
             others.append(number)
             continue
-        key = half[3].encode()
+        key = _text(half[3])
         packed = _packed(half, <bytes>names[part], own, key, number, check)
         if packed is None:
             return None
-        digests.append(hashed(key).digest())
+        l07_blake2b_16(key.at, key.size, digest)
+        digests.append(PyBytes_FromStringAndSize(<char*>digest, 16))
         halves.append(packed)
         bodies.append(numbers[number])
         bodies.append(half[11])
     return halves, digests, bodies, others
 
 
-cdef bytes _packed(tuple half, bytes name, bytes own, bytes key, Py_ssize_t number, check):
+cdef bytes _packed(tuple half, bytes name, bytes own, Text key, Py_ssize_t number, check):
     cdef double time_ms = half[2], offset = half[1]
     cdef Text side = _text(half[4]), track = _text(half[6]), reason = _text(half[7]), tie = _text(half[10])
     cdef bytes content = half[5], body = half[11]
@@ -100,7 +123,7 @@ cdef bytes _packed(tuple half, bytes name, bytes own, bytes key, Py_ssize_t numb
         return None
     if PyBytes_GET_SIZE(name) > SHORT or track.size > SHORT or reason.size > SHORT or number > SHORT:
         return None
-    cdef Py_ssize_t size = HEAD + SLICE + PyBytes_GET_SIZE(name) + track.size + reason.size + tie.size + PyBytes_GET_SIZE(key)
+    cdef Py_ssize_t size = HEAD + SLICE + PyBytes_GET_SIZE(name) + track.size + reason.size + tie.size + key.size
     cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(body)
     covered = PyBytes_FromStringAndSize(NULL, whole)
     cdef char* begin = PyBytes_AS_STRING(covered)
@@ -109,10 +132,10 @@ cdef bytes _packed(tuple half, bytes name, bytes own, bytes key, Py_ssize_t numb
     at = _put_float(_put_float(_put_float(at + 1, time_ms), score), confidence)
     at = _put_float(_put_bytes(at, PyBytes_AS_STRING(content), CONTENT), offset)
     at = _put(_put(_put(at, PyBytes_GET_SIZE(body), 4), number, 2), PyBytes_GET_SIZE(name), 2)
-    at = _put(_put(_put(_put(at, track.size, 2), reason.size, 2), tie.size, 4), PyBytes_GET_SIZE(key), 4)
+    at = _put(_put(_put(_put(at, track.size, 2), reason.size, 2), tie.size, 4), key.size, 4)
     at = _put_bytes(_put_bytes(at, PyBytes_AS_STRING(own), SLICE), PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
     at = _put_bytes(_put_bytes(_put_bytes(at, track.at, track.size), reason.at, reason.size), tie.at, tie.size)
-    at = _put_bytes(at, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    at = _put_bytes(at, key.at, key.size)
     _put_bytes(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
     cdef bytes sum_ = check(covered)
     packed = PyBytes_FromStringAndSize(NULL, size + CHECK)

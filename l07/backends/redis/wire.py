@@ -143,7 +143,7 @@ def _compiled(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed | No
     if pack is None:
         return None
     starts, ends = [part.start for part in batch.parts], [part.next for part in batch.parts]
-    return pack(batch.items, starts, ends, names, own, Half, NUMBERS, run_hash, _digest)
+    return pack(batch.items, starts, ends, names, own, Half, NUMBERS, _digest)
 
 
 def packed_one_by_one(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed:

@@ -44,6 +44,15 @@ def both(batch: IngestBatch) -> tuple[Any, Any]:
 
 
 @needed
+@pytest.mark.parametrize("size", [0, 1, 8, 63, 64, 127, 128, 129, 255, 256, 257, 1000])
+def test_a_key_has_the_digest_that_the_library_says(size: int) -> None:
+    from l07.backends.redis.pack import blake2b_16
+
+    data = random.Random(size).randbytes(size)
+    assert blake2b_16(data) == wire.run_hash(data).digest()
+
+
+@needed
 @pytest.mark.parametrize("seed", range(20))
 def test_packs_as_the_python_beside_it(seed: int) -> None:
     rng = random.Random(seed)

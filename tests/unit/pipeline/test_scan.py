@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import xxhash
 
 from l07.domain import world
 from l07.events import inbound
@@ -36,6 +37,13 @@ PIECES = [
 needed = pytest.mark.skipif(
     not compiled.COMPILED and "CI" not in os.environ, reason="l07 was installed without a C compiler"
 )
+
+
+@needed
+@pytest.mark.parametrize("size", [*range(70), 1000, 2047])
+def test_content_has_the_digest_that_the_library_says(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert compiled.scan.xxh64_digest(data) == xxhash.xxh64_digest(data)
 
 
 def seeds() -> list[bytes]:
