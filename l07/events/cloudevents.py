@@ -7,6 +7,7 @@ import base64
 import binascii
 import re
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -165,13 +166,20 @@ def _base64(raw: msgspec.Raw) -> bytes:
         raise BadData("`data_base64` is no base64") from err
 
 
-def encode(event: "Event[Any]", *, topic: str = "learning.events", prefix: str = "") -> Message:
-    """The event as a structured message; the same event gives the same bytes. `prefix` goes before the type's name."""
+@cache
+def writer() -> tuple[Any, Any, Any]:
+    """What writes events. A command that writes none does not load it; a consumer does at its start, not in mid-stream."""
     from cloudevents.core.bindings.kafka import to_structured
     from cloudevents.core.formats.json import JSONFormat
     from cloudevents.core.v1.event import CloudEvent
 
-    written = to_structured(CloudEvent(event.attributes(prefix=prefix), event.data_document()), JSONFormat())
+    return to_structured, CloudEvent, JSONFormat()
+
+
+def encode(event: "Event[Any]", *, topic: str = "learning.events", prefix: str = "") -> Message:
+    """The event as a structured message; the same event gives the same bytes. `prefix` goes before the type's name."""
+    to_structured, made, form = writer()
+    written = to_structured(made(event.attributes(prefix=prefix), event.data_document()), form)
     key = written.key.encode() if isinstance(written.key, str) else written.key
     time_ms = round(datetime.fromisoformat(event.time).timestamp() * 1000)
     headers = tuple((name.encode(), bytes(text)) for name, text in written.headers.items())

@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from l07.errors import Transient
@@ -16,6 +17,7 @@ from l07.runner.batches import at_end, timed_apply, told_refused
 
 log = logging.getLogger("l07.runner")
 
+_value = itemgetter(5)
 COMMIT_S = 5.0  # for lag tools only
 
 
@@ -220,7 +222,8 @@ class Stream:
 
     def _count(self, done: Done, work: Work, applied: Applied) -> None:
         done.records += sum(len(slice_.records) for slice_ in work.slices)
-        self.taken_bytes += sum([len(record[5] or b"") for slice_ in work.slices for record in slice_.records])
+        for slice_ in work.slices:
+            self.taken_bytes += sum(map(len, filter(None, map(_value, slice_.records))))
         done.counts.update(applied.counts)
         done.sealed += applied.sealed
         self._applied.update({slice_.tp: slice_.next for slice_ in work.slices})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from l07.errors import L07Error
+from l07.events import cloudevents
 from l07.pipeline.compiled import COMPILED
 from l07.runner import with_back_off
 from l07.service.health import Health, served
@@ -61,6 +62,7 @@ async def _run(name: str, main: Main, settings: Settings) -> None:
         said = {"consumer": name, "pid": os.getpid(), "port": port, "compiled": COMPILED}
         log.info("consumer_started", extra=said)
         keep_freed_memory()
+        cloudevents.writer()
         gc.collect()
         gc.freeze()  # what is loaded stays: no collection looks at it again
         gc.set_threshold(100_000, 20, 50)  # records come by thousands and hold no cycles
