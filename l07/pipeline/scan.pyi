@@ -8,6 +8,7 @@ SLOT_NAMES: tuple[str, ...]
 Member = tuple[str, int, int, bool]
 
 def add(kinds: Sequence[str], item: int, members: Sequence[Member] | None, unique: bool, message: bool) -> int: ...
+def xxh64_digest(data: bytes) -> bytes: ...
 
 class Scanner:
     def __init__(
@@ -18,7 +19,6 @@ class Scanner:
         *,
         half: type[Half],
         ignored: type[Ignored],
-        digest: Callable[[bytes], bytes],
         route: Callable[[str, str], str | None],
         plain: Collection[Headers],
         max_bytes: int,

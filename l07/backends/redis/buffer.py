@@ -180,10 +180,13 @@ class RedisBuffer:
 
     async def sent(self, ids: Sequence[str]) -> None:
         """Remove entries. Again: nothing."""
+        pipe = self._client.pipeline(transaction=False)
         for at in range(0, len(ids), CHUNK):
-            await self._call("XDEL", f"{self._tag}:outbox", *ids[at : at + CHUNK])
-        for batch_id in await self._released():
-            await self._clean(batch_id)
+            pipe.execute_command("XDEL", f"{self._tag}:outbox", *ids[at : at + CHUNK])
+        pipe.execute_command("HKEYS", f"{self._tag}:released")
+        *_, released = await answer(pipe.execute())
+        for batch_id in released:
+            await self._clean(batch_id.decode())
 
     async def status(self) -> BufferStatus:
         """One moment of everything, read in one transaction. A server without memory left begins none: then all the same,
@@ -329,11 +332,15 @@ class RedisBuffer:
         if b"message" in fields:
             return OutboxEntry(entry_id, None, (), wire.message_of(entry_id, fields[b"message"]))
         batch_id = fields[b"seal"].decode()
-        blob = await self._call("HGET", f"{self._tag}:batches", batch_id)
-        if blob is None:  # released before the entry was marked as sent: a repeat must be equal all the same
-            blob = await self._call("HGET", f"{self._tag}:released", batch_id)
-        told = wire.told_of(batch_id, await self._blobs(batch_id))
-        return OutboxEntry(entry_id, await self._seal(batch_id, blob or b"", told), told.keys, None)
+        pipe = self._client.pipeline(transaction=False)
+        for key in ("batches", "released", "said"):
+            pipe.execute_command("HGET", f"{self._tag}:{key}", batch_id)
+        pipe.execute_command("LRANGE", f"{self._tag}:rows:{batch_id}", 0, -1)
+        open_, released, said_, blobs = await answer(pipe.execute())
+        blob = open_ or released  # released before the entry was marked as sent: a repeat must be equal all the same
+        told = wire.told_of(batch_id, blobs)
+        seal = wire.seal_of(batch_id, wire.stored_seal(batch_id, blob or b""), told, said_)
+        return OutboxEntry(entry_id, seal, told.keys, None)
 
     async def _seal(self, batch_id: str, blob: bytes, told: wire.Told) -> Seal:
         said_ = await self._call("HGET", f"{self._tag}:said", batch_id)

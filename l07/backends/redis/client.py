@@ -135,9 +135,12 @@ async def answer(call: Coroutine[Any, Any, T]) -> T:
     """Wait for one call to end, even when the caller is cancelled: a half-read answer would be the next call's.
 
     Raises the fate of what the library raised."""
-    task = asyncio.ensure_future(call)
+    loop = asyncio.get_running_loop()
+    task, ended = loop.create_task(call), loop.create_future()
+    task.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))  # `shield` takes a turn more
     try:
-        return await asyncio.shield(task)
+        await ended
+        return task.result()
     except asyncio.CancelledError:
         await asyncio.wait({task})
         if not task.cancelled():

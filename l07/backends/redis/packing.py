@@ -3,12 +3,13 @@ for slices of hundreds of bodies that costs 2.2 us an event, joined once it is 0
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import TimeoutError as NoAnswer
 
 SMALL = 4096
+NEVER_S = 1e6
 SIZES = [b"\r\n$%d\r\n" % n for n in range(SMALL)]
 
 
@@ -33,12 +34,14 @@ class Packing(AbstractConnection):
 
     async def answers(self, count: int) -> list[Any]:
         """So many, errors among them, within one time limit; the library has one for each."""
-        parser: Any = self._parser
+        parser, stream = cast(Any, self._parser), cast(asyncio.StreamReader, self._reader)
+        late = asyncio.get_running_loop().call_later(
+            self.socket_timeout or NEVER_S, stream.set_exception, NoAnswer("no answer in time")
+        )
         try:
-            async with asyncio.timeout(self.socket_timeout):
-                return [await parser.read_response() for _ in range(count)]
-        except TimeoutError as err:
-            raise NoAnswer("no answer in time") from err
+            return [await parser.read_response() for _ in range(count)]
+        finally:
+            late.cancel()
 
 
 class PlainConnection(Packing, Connection):
