@@ -48,6 +48,7 @@ async def story_of(settings: Settings, ident: str, *, scan: bool, tell: Callable
     standing = list(_datasets(settings, views["datasets"], keys))
     held = await patiently(settings, lambda buffer, running: _trails(buffer, keys))
     trails, positions = held or ({}, {})
+    trails |= {key: Trail("erased") for key in await _erased(settings, keys)}
     known = [*_places(standing), *(place for trail in trails.values() for place in trail.places)]
     bus = await on_bus(settings, name, keys, known=known, scan=scan, tell=tell)
     found = _known(keys, bus["events"], trails, standing)
@@ -61,7 +62,7 @@ async def story_of(settings: Settings, ident: str, *, scan: bool, tell: Callable
         "id": key,
         "events": [_with_use(event, trail, versions, positions) for event in bus["events"]],
         "dead_letters": bus["letters"],
-        "buffer": _told(trail) if held is not None else None,
+        "buffer": _told(trail) if held is not None or trail.state != "unknown" else None,
         "batches": batches,
         "datasets": versions,
         **_trained(views, versions),
@@ -94,6 +95,15 @@ def _nothing(ident: str, read: int, *, scan: bool) -> str:
 async def _trails(buffer: ExampleBuffer, keys: Sequence[str]) -> tuple[dict[str, Trail], dict[str, int]]:
     positions = {str(tp): at.next for tp, at in (await buffer.positions()).items()}
     return {key: await buffer.find(key) for key in keys}, positions
+
+
+async def _erased(settings: Settings, keys: Sequence[str]) -> list[str]:
+    from l07.domain.marks import KEY
+    from l07.service.ingesting import open_erasures
+
+    known = open_erasures(settings)
+    await known.look()
+    return [key for key in keys if known.tombstones.stands_for(KEY, key)]
 
 
 def _told(trail: Trail) -> View:
@@ -254,7 +264,7 @@ def conclusion(story: Mapping[str, Any], settings: Settings) -> str:
 WORDS = {
     "full": "rejected by a gate, when its batch kept no more rejected runs; it is counted, and nothing of it is kept",
     "expired": "expired: its other half did not come in time",
-    "erased": "erased",
+    "erased": "erased by `l07 forget`, and kept out for ever",
 }
 
 

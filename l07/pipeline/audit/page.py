@@ -66,7 +66,9 @@ _CLEAN = (
     + _key("missed", "lost: the filter said something against it")
     + _key("aside", "aside: a duplicate, a conflict of splits, a cap")
 )
-_SCORES = _key("clean", "clean") + _key("planted", "planted (of the kinds that should go)")
+_SCORES = _key("clean", "clean") + _key(
+    "planted", "planted (of the kinds that should go). A stage that measures only some runs is compared on those."
+)
 _SPILLS = "Share of the planted values that are nowhere in the dataset's files. Whiskers: 95 %; dashed: the goal, 99 %."
 _ALTERED = "Some of them hold a true secret or a true address: only a person can tell which were false alarms."
 _NOTES = """<p>Each plant takes the place of a run that passed the gates (a wrong score: of one that did not); twins, leaks and repeats are

@@ -92,6 +92,9 @@ def test_a_whole_run_tells_where_each_of_its_runs_stands(l07) -> None:
     broken = told(l07, "broken")
     assert broken["now"] == "dead letter: nothing of it could be read"
     assert broken["dead_letters"][0]["code"].startswith("E70")
+    assert l07("forget", "--execution", "e001", "--data-dir", "d").status == 0
+    assert told(l07, "e001")["now"] == "erased by `l07 forget`, and kept out for ever"
+    assert told(l07, "e001")["datasets"] == []
     text = l07("explain", "e000", "--data-dir", "d").out
     assert text.startswith("execution:e000: in ")
     assert "datasets" in text
