@@ -10,7 +10,7 @@ from l07.cli import views
 from l07.cli.access import loaded
 from l07.cli.console import Console
 from l07.cli.things import all_views
-from l07.errors import NothingByThatName
+from l07.errors import DatasetRevoked, NothingByThatName
 from l07.settings import Settings
 
 MOST = 10  # rows of a table that a person gets to see, unless he asks for more
@@ -35,11 +35,15 @@ def diff(args: argparse.Namespace, console: Console) -> int:
 def folder_of(settings: Settings, name: str) -> Path:
     """Where a version lies: "TRACK:VERSION", "TRACK" for its newest, or the path of a folder with a manifest.
 
-    Raises NothingByThatName (E7903)."""
+    Raises NothingByThatName (E7903); DatasetRevoked (E7122), whose files are gone."""
     from l07.backends.open import open_store
 
     known = asyncio.run(all_views(settings))["datasets"]
     view = views.pick(known, name)
+    if view is not None and "revoked" in view:
+        successor = view["revoked"]["successor"]
+        text = f"{view['id']} was revoked: data had to be erased from it; {successor} is the version without them"
+        raise DatasetRevoked(text, id=view["id"])
     if view is not None:
         return open_store(settings).path(str(view["uri"]))
     if (Path(name) / "manifest.json").is_file():

@@ -11,8 +11,9 @@ from l07.domain.dataset.version import Refusal
 from l07.domain.example import TrainingExample
 from l07.errors import BadArtifactName, DatasetRevoked, NothingByThatName
 from l07.pipeline import curate
+from l07.pipeline.forget.buffer import is_run_erased
 from l07.pipeline.release import MODEL_NAME
-from l07.ports import Entry, Seal, SealedBatch, SealedRow
+from l07.ports import Entry, HeldRun, Seal, SealedBatch, SealedRow
 from l07.service.extracting import TrainingDataExtractor, as_row
 from l07.service.folder import DataFolder, with_track
 
@@ -61,7 +62,8 @@ class DatasetCurator:
     async def create_dataset(self, *, name: str, examples: Sequence[TrainingExample], now: datetime) -> Dataset:
         """The next version of the track `name`, with these examples added to those of the version before.
 
-        An example below a gate goes beside the splits (`contrast`), never into one. The same examples again change
+        An example below a gate goes beside the splits (`contrast`), never into one. What was erased (`l07 forget`) does not
+        come in again. The same examples again change
         nothing: the version that has them comes back.
 
         Raises:
@@ -69,7 +71,8 @@ class DatasetCurator:
             BadArtifactName: E7406. DatasetConflict (E7106), GoldenUnreadable (E7105), StoreFull (E7400)."""
         if not MODEL_NAME.fullmatch(name):
             raise BadArtifactName(f"{name!r} is no name for a dataset: letters, digits, '_', '-', '.'", name=name)
-        batch = _sealed(name, [self._row(number, example) for number, example in enumerate(examples)], now)
+        rows = [self._row(number, example) for number, example in enumerate(examples)]
+        batch = _sealed(name, [row for row in rows if not self._is_erased(row)], now)
         entries = await self.folder.datasets.entries()
         standing = curate.Standing.of(entries, name)
         entry = standing.version_with(curate.Waiting(batch.seal.batch_id)) or await self._next_version(batch, standing)
@@ -124,6 +127,10 @@ class DatasetCurator:
             return standing.newest
         refusal.raise_()
         raise AssertionError("a refusal raises")
+
+    def _is_erased(self, row: SealedRow) -> bool:
+        run = HeldRun(row.key, [body for body in (row.trace, row.evaluation) if body])
+        return bool(self.folder.erased) and is_run_erased(run, self.folder.erased)
 
     def _row(self, number: int, example: TrainingExample) -> SealedRow:
         return self.extractor.row_of(example) or as_row(example, number=number, settings=self.folder.settings)

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from l07.backends import open as backends
 from l07.backends.lock import DataLock
+from l07.domain.erasure import Tombstones
 from l07.domain.job import JobConfig
 from l07.ports import ArtifactStore, Curator, Ledger, Trainer
+from l07.service.ingesting import open_erasures
 from l07.settings import Lora, Settings, Track
 
 PURPOSE = "LearningService"
@@ -26,6 +28,7 @@ class DataFolder:
     registry: Ledger
     trainer: Trainer
     curator: Curator
+    erased: Tombstones = field(default_factory=Tombstones)  # as of its opening
 
     @property
     def key_file(self) -> Path:
@@ -40,6 +43,8 @@ class DataFolder:
         from l07.backends.worker import InlineCurator
 
         with DataLock(settings.data_dir, purpose=PURPOSE):
+            erasures = open_erasures(settings)
+            await erasures.look()
             yield DataFolder(
                 settings=settings,
                 store=backends.open_store(settings),
@@ -49,6 +54,7 @@ class DataFolder:
                 registry=backends.open_ledger(settings, "registry"),
                 trainer=backends.open_trainer(settings),
                 curator=InlineCurator(),
+                erased=erasures.tombstones,
             )
 
 

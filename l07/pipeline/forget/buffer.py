@@ -1,7 +1,5 @@
 """Out of the buffer: every run for which a tombstone stands."""
 
-from collections.abc import Iterable
-
 from l07.domain.erasure import Tombstones
 from l07.domain.marks import KEY
 from l07.events import whose
@@ -16,7 +14,7 @@ async def found(buffer: ExampleBuffer, tombstones: Tombstones) -> set[str]:
     if not tombstones:
         return set()
     runs = buffer.runs(bodies=tombstones.by_content)
-    return {run.key async for run in runs if _is_erased(run, tombstones)}
+    return {run.key async for run in runs if is_run_erased(run, tombstones)}
 
 
 async def clean(buffer: ExampleBuffer, tombstones: Tombstones) -> int:
@@ -30,9 +28,8 @@ async def clean(buffer: ExampleBuffer, tombstones: Tombstones) -> int:
     return done
 
 
-def _is_erased(run: HeldRun, tombstones: Tombstones) -> bool:
-    return tombstones.stands_for(KEY, run.key) or any_erased(run.bodies, tombstones)
-
-
-def any_erased(bodies: Iterable[bytes], tombstones: Tombstones) -> bool:
-    return any(is_erased(whose.of_event(body), tombstones) for body in bodies)
+def is_run_erased(run: HeldRun, tombstones: Tombstones) -> bool:
+    """By its key, or by what its events say."""
+    return tombstones.stands_for(KEY, run.key) or any(
+        is_erased(whose.of_event(body), tombstones) for body in run.bodies
+    )

@@ -72,8 +72,7 @@ async def clean(known: Known, shelf: Shelf) -> dict[str, int]:
             rows = await _look(track, versions, tombstones, shelf)
             done = {"versions": done["versions"] + bool(rows), "rows": done["rows"] + rows}
         looked = {"datasets": len(entries), "tombstones": tombstones.number}
-        await known.ledger.append(LOOKED, f"{tombstones.number}/{len(entries)}", looked, at=shelf.now())
-        await known.look()
+        await known.note(LOOKED, f"{tombstones.number}/{len(entries)}", looked, at=shelf.now())
     await follow_up(shelf, tombstones)
     return done
 

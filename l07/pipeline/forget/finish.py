@@ -62,9 +62,8 @@ async def finish(hands: Hands) -> bool:
         await _clean(hands, keys)
         for order in due:
             body = {"of": order.key, "asked": order.asked}
-            await hands.known.ledger.append(DONE, f"{order.key}/{order.asked}", body, at=hands.shelf.now())
+            await hands.known.note(DONE, f"{order.key}/{order.asked}", body, at=hands.shelf.now())
             log.warning("erased", extra={"order": order.key, **hands.done})
-        await hands.known.look()
     elif hands.known.tombstones:
         hands.add(**await in_datasets.clean(hands.known, hands.shelf))
     return not hands.known.state.open

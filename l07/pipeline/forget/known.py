@@ -1,7 +1,8 @@
 """The ledger `erasures`: ordering, and hearing of what was ordered."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from l07.domain.erasure import AGAIN, ORDERED, STUCK, WIDENED, Erasure, Erasures, Tombstones, fold, order_of
 from l07.domain.marks import Marks
@@ -23,12 +24,20 @@ class Known:
         return self.state.tombstones
 
     async def look(self) -> bool:
-        """Whether tombstones came since the last look. Raises SecretMissing (E7121)."""
+        """Whether tombstones came since the last look. Raises SecretMissing (E7121); LedgerBroken (E7200) where the ledger's
+        end is gone: whoever it stood for would come in again."""
+        await self.ledger.announced()
         if not await self.ledger.entries(after=self.state.read):
             return False
         before = self.tombstones.number
         self.state = fold(await self.ledger.entries(), self.secret())
         return self.tombstones.number != before
+
+    async def note(self, kind: str, key: str, body: Mapping[str, Any], *, at: str) -> None:
+        """Record it, once; that the ledger is as long as this stands beside it, so that a cut end is noticed."""
+        entry = await self.ledger.append(kind, key, body, at=at)
+        await self.ledger.mark_announced(entry.number)
+        await self.look()
 
 
 async def order(
@@ -40,10 +49,9 @@ async def order(
     key, body = order_of(marks, kind, names, reason=reason, by=by)
     before = known.state.orders.get(key)
     if before is None:
-        await known.ledger.append(ORDERED, key, body, at=at)
+        await known.note(ORDERED, key, body, at=at)
     elif before.done_at:
-        await known.ledger.append(AGAIN, f"{key}/{before.asked}", {"of": key, "by": by, "reason": reason}, at=at)
-    await known.look()
+        await known.note(AGAIN, f"{key}/{before.asked}", {"of": key, "by": by, "reason": reason}, at=at)
     return known.state.orders[key], before is not None
 
 
@@ -52,13 +60,11 @@ async def widen(known: Known, erasure: Erasure, kind: str, names: Collection[str
     marks = known.tombstones.marks
     new = sorted({marks.of(kind, name) for name in names} - known.tombstones.stones.get(kind, frozenset()))
     if new:
-        await known.ledger.append(WIDENED, f"{erasure.key}/{new[0]}", {"of": erasure.key, "marks": {kind: new}}, at=at)
-        await known.look()
+        await known.note(WIDENED, f"{erasure.key}/{new[0]}", {"of": erasure.key, "marks": {kind: new}}, at=at)
 
 
 async def stuck(known: Known, trouble: str, *, at: str) -> None:
     """What keeps the open orders from being done, for whoever waits for them. The same again is one."""
     for order in known.state.open:
         body = {"of": order.key, "trouble": trouble}
-        await known.ledger.append(STUCK, f"{order.key}/{order.asked}/{trouble[:5]}", body, at=at)
-    await known.look()
+        await known.note(STUCK, f"{order.key}/{order.asked}/{trouble[:5]}", body, at=at)

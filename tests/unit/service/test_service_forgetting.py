@@ -1,17 +1,21 @@
 """Erasure in the datasets: a successor, revocations, taint; whatever is cut off, the next look ends it."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from service_builders import NOW, a_folder, examples_of, some_runs
 
+from l07.backends.store import FolderLedger
 from l07.domain.erasure import Tombstones
 from l07.domain.marks import KEY, Marks
+from l07.domain.measurements import Measurements, Row, decode
 from l07.domain.registry import fold
-from l07.errors import DatasetRevoked
+from l07.errors import DatasetRevoked, LedgerBroken
 from l07.pipeline import train
 from l07.pipeline.curate import REVOKED, Standing
 from l07.pipeline.forget import Known, order
@@ -111,10 +115,44 @@ async def test_the_next_batch_builds_onto_the_successor_and_the_erased_stay_away
     made = await house.make(16)
     assert made.version == "1.2.0"
     runs = await house.holding(key_of(3))
-    assert runs == ["mine:1.2.0"], "from Python it came in again, past the ingest"
+    assert runs == ["mine:1.2.0"], "this folder was opened before, so it came in again"
     await in_datasets.clean(house.known, house.shelf)
     assert await house.versions() == ["mine:1.1.1", "mine:1.2.1"]
     assert await house.holding(key_of(3)) == []
+
+
+async def test_from_python_too_the_erased_stay_out(house: House) -> None:
+    await house.forget(key_of(3))
+    house.curator = DatasetCurator(replace(house.folder, erased=house.known.tombstones))
+    assert (await house.make(16)).version == "1.2.0"
+    assert await house.holding(key_of(3)) == []
+
+
+async def test_rows_of_measurements_and_forgotten_copies_go_with_the_version(house: House) -> None:
+    store, key = house.folder.store, key_of(3)
+    rows = tuple(Row("test", name, "g", "d", None, ()) for name in (key, "execution:other"))
+    measured = Measurements(rows=rows, has_baseline=False, canaries=None, latency=(), golden=False)
+    for place in ("reports/mine/1.0.0", "jobs/evaluate-1/attempt-1/out", "jobs/job-1/attempt-1/cache"):
+        store.path(place).mkdir(parents=True)
+    places = [
+        store.path(place) / "measurements.json" for place in ("reports/mine/1.0.0", "jobs/evaluate-1/attempt-1/out")
+    ]
+    for place in places:
+        place.write_bytes(msgspec.json.encode(measured))
+    job = {"dataset": str(store.path("datasets/mine/1.1.0"))}
+    store.path("jobs/job-1/attempt-1/job.json").write_text(json.dumps(job), "utf-8")
+    await house.forget(key)
+    assert [[row.key for row in decode(place.read_bytes()).rows] for place in places] == [["execution:other"]] * 2
+    assert not store.path("jobs/job-1/attempt-1/cache").exists()
+
+
+async def test_a_ledger_whose_end_was_cut_off_is_noticed_before_anything_comes_in(house: House, tmp_path: Path) -> None:
+    known = Known(FolderLedger(tmp_path / "ledgers", "erasures"), lambda: MARKS)
+    for number in (1, 2):
+        await order(known, MARKS, KEY, [f"execution:{number}"], reason="", by="ann", at=AT)
+    (tmp_path / "ledgers" / "erasures" / "00000002.json").unlink()
+    with pytest.raises(LedgerBroken, match="E7200"):
+        await Known(FolderLedger(tmp_path / "ledgers", "erasures"), lambda: MARKS).look()
 
 
 async def test_where_too_little_is_left_a_version_is_kept_and_nobody_is_told_of_it(tmp_path: Path) -> None:
@@ -160,7 +198,7 @@ STEPS: dict[str, Callable[[House], tuple[Any, str]]] = {
     "before the successor is recorded": lambda house: (house.folder.curator, "summary"),
     "before the first revocation": lambda house: (in_datasets, "_revoke"),
     "before the files go": lambda house: (house.folder.store, "remove"),
-    "before it is noted": lambda house: (house.known.ledger, "append"),
+    "before it is noted": lambda house: (house.known, "note"),
 }
 
 
