@@ -1,7 +1,7 @@
 """A version's rows for whoever looks at it or takes it elsewhere."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from l07.backends.parquet import as_said, data_files, read_groups, read_members, verify
+from l07.backends.parquet.reading import members_table
 from l07.backends.parquet_beside import CURRICULUM
-from l07.domain.difference import Side
+from l07.domain.dataset import SPLITS
+from l07.domain.difference import FIELDS, Side
 from l07.errors import DatasetUnreadable
 
 CHUNK = 1000  # rows in memory at once
@@ -47,6 +49,33 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
 
 
-def read_side(folder: Path) -> Side:
-    """A version for a comparison, checked. Raises DatasetChanged (E7102), DatasetUnreadable (E7103)."""
-    return Side(verify(folder), read_members(folder), read_groups(folder))
+def read_sides(old: Path, new: Path) -> tuple[Side, Side]:
+    """Two versions for a comparison, checked. Of a row that stands alike in both, which its digest tells, nothing
+    becomes an object. Raises DatasetChanged (E7102), DatasetUnreadable (E7103)."""
+    manifests = verify(old), verify(new)
+    if not all("segments" in manifest for manifest in manifests):
+        one, other = (Side(m, read_members(f), read_groups(f)) for m, f in zip(manifests, (old, new), strict=True))
+        return one, other
+    keys = _differing(*(members_table(folder, ("key", "digest")) for folder in (old, new)))
+    one, other = (_side(m, f, keys) for m, f in zip(manifests, (old, new), strict=True))
+    return one, other
+
+
+def _side(manifest: Mapping[str, Any], folder: Path, keys: pa.Array) -> Side:
+    members = members_table(folder, ("key", *FIELDS))
+    learnt = members.filter(pc.is_in(members["table"], value_set=pa.array(SPLITS)))
+    sources = learnt.group_by("source").aggregate([([], "count_all")]).to_pylist()
+    rows = members.filter(pc.is_in(members["key"], value_set=keys)).to_pylist()
+    return Side(manifest, rows, read_groups(folder), {row["source"]: row["count_all"] for row in sources})
+
+
+def _differing(old: pa.Table, new: pa.Table) -> pa.Array:
+    """Keys that only one of them knows, and those of rows that stand otherwise; a row in no table has no digest."""
+    return pa.concat_arrays([_unlike(old, new), _unlike(new, old)]).unique()
+
+
+def _unlike(some: pa.Table, others: pa.Table) -> pa.Array:
+    at = pc.index_in(some["key"], value_set=others["key"].combine_chunks()).combine_chunks()
+    mine, theirs = (table["digest"].combine_chunks().cast(pa.binary()) for table in (some, others))
+    alike = pc.equal(pc.fill_null(mine, b""), pc.fill_null(theirs.take(at), b""))
+    return some["key"].combine_chunks().filter(pc.or_(pc.is_null(at), pc.invert(alike)))

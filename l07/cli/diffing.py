@@ -18,13 +18,13 @@ MOST = 10  # rows of a table that a person gets to see, unless he asks for more
 
 def diff(args: argparse.Namespace, console: Console) -> int:
     """Raises NothingByThatName (E7903), DatasetChanged (E7102), DatasetUnreadable (E7103)."""
-    from l07.backends.parquet_rows import read_side
+    from l07.backends.parquet_rows import read_sides
     from l07.domain.difference import difference
 
     settings = loaded(args).settings
-    folders = [folder_of(settings, name) for name in (args.old, args.new)]
+    folders = folder_of(settings, args.old), folder_of(settings, args.new)
     rows = args.rows if args.rows is not None else -1 if console.as_json else MOST
-    found = difference(read_side(folders[0]), read_side(folders[1]), rows=rows)
+    found = difference(*read_sides(*folders), rows=rows)
     if console.as_json:
         console.data(found)
     else:

@@ -22,11 +22,13 @@ MAJOR, MINOR, PATCH, NONE = "major", "minor", "patch", "none"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One version: its manifest, everyone whom it knows, and its groups as {"id", "tasks", "split"}."""
+    """One version: its manifest, whom it knows, and its groups as {"id", "tasks", "split"}. Members that both versions
+    know and that stand alike in both may be left out; then `sources` has the rows in the splits by source."""
 
     manifest: Mapping[str, Any]
     members: Iterable[Row]
     groups: Iterable[Mapping[str, Any]]
+    sources: Mapping[str, int] | None = None
 
 
 def difference(old: Side, new: Side, *, rows: int = -1) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def difference(old: Side, new: Side, *, rows: int = -1) -> dict[str, Any]:
         "moved": _moved(before, after),
         "groups": _groups(old.groups, new.groups, rows),
         "settings": _settings(old.manifest, new.manifest),
-        "counts": _counts(old.manifest, new.manifest) | {"sources": _sources(before.values(), after.values())},
+        "counts": _counts(old.manifest, new.manifest)
+        | {"sources": _both(_sources(old, before.values()), _sources(new, after.values()))},
         "added": _first(added, rows),
         "removed": _first(removed, rows),
         "altered": _first(altered, rows),
@@ -151,8 +154,8 @@ def _counts(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _both(old[name], new[name]) for name in COUNTED} | {"beside": beside}
 
 
-def _sources(before: Iterable[Row], after: Iterable[Row]) -> dict[str, list[int]]:
-    return _both(*(_counted(row["source"] for row in rows if _learnt(row)) for rows in (before, after)))
+def _sources(side: Side, members: Iterable[Row]) -> Mapping[str, int]:
+    return _counted(row["source"] for row in members if _learnt(row)) if side.sources is None else side.sources
 
 
 def _both(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, list[int]]:

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from l07.backends.croissant import COLUMNS, ORDER
-from l07.backends.parquet import read_manifest, read_members, read_rows, verify
+from l07.backends.parquet import read_groups, read_manifest, read_members, read_rows, verify
+from l07.backends.parquet_rows import read_sides
 from l07.domain.dataset import SPLITS
+from l07.domain.difference import Side, difference
 from l07.domain.reasons import NOTES
 from tests.curation import a_conversation, a_row, a_world
 from tests.versions import a_version
@@ -147,3 +149,13 @@ def test_the_card_names_the_licence_of_the_settings(tmp_path: Path) -> None:
     folder = a_version(tmp_path, license="cc-by-4.0")
     assert (folder / "README.md").read_text("utf-8").startswith('---\nlicense: "cc-by-4.0"\n')
     assert json.loads((folder / "croissant.json").read_text("utf-8"))["license"] == "cc-by-4.0"
+
+
+def test_a_comparison_of_what_differs_says_what_one_of_everything_says(versions: tuple[Path, Path]) -> None:
+    def whole(folder: Path) -> Side:
+        return Side(read_manifest(folder), read_members(folder), read_groups(folder))
+
+    for old, new in (versions, versions[::-1], (versions[0], versions[0])):
+        some = read_sides(old, new)
+        assert difference(*some) == difference(whole(old), whole(new))
+        assert all(len(list(side.members)) < len(read_members(new)) / 2 for side in some)
