@@ -12,6 +12,7 @@ import pytest
 
 from l07.backends.parquet import (
     data_files,
+    read_about,
     read_lineage,
     read_manifest,
     read_members,
@@ -198,6 +199,23 @@ def as_schema_2(version: Path, folder: Path) -> Path:
     manifest["meaning"]["schema"] = 2
     (folder / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}), "utf-8")
     return folder
+
+
+@pytest.mark.parametrize("layout", ["segments", "schema 2"])
+def test_whoever_asks_about_some_rows_gets_those_with_their_events_and_group(
+    version: Path, tmp_path: Path, layout: str
+) -> None:
+    folder = version if layout == "segments" else as_schema_2(version, tmp_path / "old")
+    everyone = {member["key"]: member for member in read_members(folder)}
+    found = {member["key"]: member for member in read_about(folder, ["execution:bad", "execution:e001", "nobody"])}
+    assert found.keys() == {"execution:bad", "execution:e001"}
+    for key, member in found.items():
+        assert {name: member[name] for name in everyone[key]} == everyone[key]
+        assert (member["group_tasks"], member["group_rows"]) == ([member["task"]], 1)
+        assert [line["trace_at"] for line in member["events"]] == [
+            line["trace_at"] for line in read_lineage(folder) if line["key"] == key
+        ]
+    assert read_about(folder, ["nobody"]) == []
 
 
 def test_a_version_of_schema_2_is_taken_over_whole(version: Path, tmp_path: Path) -> None:
