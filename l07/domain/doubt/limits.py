@@ -30,7 +30,7 @@ def noise_share(real: F64, faulty: F64) -> float:
     faulty ones are beyond. NaN where there are none."""
     if not len(real) or not len(faulty):
         return np.nan
-    _, beyond, found = _tails(real, faulty)
+    beyond, found = _tails(real, faulty, np.unique(real))
     wide = found >= LEAST_FOUND
     return float(np.min((beyond[wide] + 1 / len(real)) / found[wide])) if wide.any() else np.nan
 
@@ -41,15 +41,15 @@ def threshold(real: F64, faulty: F64, *, share: float, precision: float) -> floa
     noise = noise_share(real, faulty)
     if not noise <= MOST_NOISE:
         return np.inf
-    scores, beyond, found = _tails(real, faulty)
+    scores = np.unique(np.concatenate([real, faulty]))
+    beyond, found = _tails(real, faulty, scores)
     fine = (beyond <= share) & (noise * found >= precision * beyond)
     return float(scores[fine].min()) if fine.any() else np.inf
 
 
-def _tails(real: F64, faulty: F64) -> tuple[F64, F64, F64]:
-    """Every score, and the shares of real and of faulty rows from it on."""
-    scores = np.unique(np.concatenate([real, faulty]))
-    return scores, _from(real, scores), _from(faulty, scores)
+def _tails(real: F64, faulty: F64, scores: F64) -> tuple[F64, F64]:
+    """The shares of real and of faulty rows from each score on."""
+    return _from(real, scores), _from(faulty, scores)
 
 
 def _from(rows: F64, scores: F64) -> F64:

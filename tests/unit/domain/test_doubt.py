@@ -52,12 +52,12 @@ def test_a_failure_with_a_good_score_has_a_doubtful_label() -> None:
     assert not any(found[f"r{n:04}"].doubtful_label for n in range(60))
 
 
-def test_a_success_with_a_bad_score_has_a_doubtful_label_too() -> None:
+def test_the_labels_of_successes_with_a_bad_score_are_the_most_doubtful() -> None:
     attempts = a_source(RUNS)
     attempts += [an_attempt(f"r{n:04}", a_failure(n), task=f"t{n}", accepted=False) for n in range(58)]
     attempts += [an_attempt(f"w{n}", a_purchase(n), task=f"t{n}", accepted=False) for n in (58, 59)]
     found = judged(attempts)
-    assert {key for key, doubt in found.items() if doubt.doubtful_label} == {"w58", "w59"}
+    assert set(sorted(found, key=lambda key: found[key].label or 0)[-2:]) == {"w58", "w59"}
     assert found["w58"].run is None  # only what may be learnt from is asked whether it is sound
 
 
