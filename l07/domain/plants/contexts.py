@@ -65,8 +65,6 @@ _TOKEN: Halves = {
         ("user", "`{v}` is what the console gave me", ""),
         ("arguments", {"headers": {"{l}": "{v}"}}, ""),
         ("tool", "GET /v1/items?limit=10&{l}={v}&page=2", ""),
-    ),
-    "held_out": (
         ("tool", 'export {U}="{v}"', ""),
         ("tool", '{"config": "{\\"{l}\\": \\"{v}\\"}"}', "twice"),
         ("user", "hey, could you rotate {v}? it leaked yesterday.", ""),
@@ -80,6 +78,20 @@ _TOKEN: Halves = {
         ("user", "{v}", ""),
         ("tool", "stdout: line one\\n{v}\\nline three", "json"),
     ),
+    "held_out": (
+        ("tool", "HTTP/1.1 200 OK\nSet-Cookie: session={v}; Path=/; HttpOnly", ""),
+        ("tool", "//registry.corp.net/:_authToken={v}", ""),
+        ("user", "Hi team,\nattached is the new one.\n\n{v}\n\nCheers, Tom", ""),
+        ("assistant", "os.environ['{U}'] = '{v}'", ""),
+        ("tool", '{\n  "data": {\n    "{l}": "{v}"\n  }\n}', "json"),
+        ("arguments", {"cmd": ["login", "--token", "{v}"]}, ""),
+        ("tool", "2025/04/01 12:00:01 {l}={v} user=7 latency=12ms", ""),
+        ("tool", "<p>{l}: <code>{v}</code></p>", ""),
+        ("user", "ich habe {v} benutzt, geht aber nicht", ""),
+        ("tool", "id,name,{l}\n1,web,{v}\n2,db,-", ""),
+        ("assistant", 'let k: &str = "{v}";', ""),
+        ("tool", 'error: {"detail": {"msg": "invalid {l} {v}"}}', "json"),
+    ),
 }
 # what is a secret only because something beside it says so
 _LABELLED: Halves = {
@@ -92,8 +104,6 @@ _LABELLED: Halves = {
         ("user", "run it with --{l} {v} please", ""),
         ("user", "the {l} is {v}", ""),
         ("tool", '{"args": "{\\"{l}\\": \\"{v}\\"}"}', "twice"),
-    ),
-    "held_out": (
         ("tool", "export {U}='{v}'", ""),
         ("tool", "{\n  '{l}': '{v}',\n  'retries': 3\n}", ""),
         ("tool", '{l} : "{v}"', ""),
@@ -104,6 +114,21 @@ _LABELLED: Halves = {
         ("arguments", {"body": '{"{l}":"{v}"}'}, ""),
         ("tool", "<{l}>{v}</{l}>", ""),
     ),
+    "held_out": (
+        ("tool", 'resource "db" "main" {\n  {l} = "{v}"\n}', ""),
+        ("tool", "environment:\n  - {U}={v}\n  - TZ=UTC", ""),
+        ("assistant", 'os.environ["{U}"] = "{v}"', ""),
+        ("assistant", "process.env.{U} = '{v}';", ""),
+        ("tool", "[default]\n{l} = {v}\nregion = eu-central-1", ""),
+        ("arguments", {"args": ["--{l}", "{v}"]}, ""),
+        ("tool", "{l}:\n  value: {v}", ""),
+        ("user", "{l} -> {v}", ""),
+        ("tool", "ENV {U} {v}", ""),
+        ("tool", "java -D{l}={v} -jar app.jar", ""),
+        ("arguments", {"headers": {"X-{l}": "{v}"}}, ""),
+        ("tool", "id;{l}\n7;{v}", ""),
+        ("tool", '{"fields": [{"name": "{l}", "value": "{v}"}]}', "json"),
+    ),
 }
 _PEM: Halves = {
     "tune": (
@@ -112,14 +137,19 @@ _PEM: Halves = {
         ("user", "My key:\n\n{v}\n\nwhat is wrong with it?", ""),
         ("arguments", {"path": "/etc/ssl/k.pem", "content": "{v}"}, ""),
         ("tool", "tls:\n  key: |\n    {v}\n  port: 443", "indent"),
-    ),
-    "held_out": (
         ("assistant", "```\n{v}\n```", ""),
         ("tool", '{"body": "{\\"privateKey\\": \\"{v}\\"}"}', "twice"),
         ("tool", 'TLS_KEY="{v}"\nPORT=8443', ""),
         ("arguments", {"files": [{"name": "a.key", "data": "{v}"}]}, ""),
         ("tool", "stringData:\n  ssh-privatekey: |\n    {v}\n", "indent"),
         ("user", "here you go {v}", ""),
+    ),
+    "held_out": (
+        ("tool", "writing key\n{v}\ndone", ""),
+        ("arguments", {"ssh_key": "{v}"}, ""),
+        ("assistant", 'ssh-add - <<< "{v}"', ""),
+        ("tool", "<pre>{v}</pre>", ""),
+        ("tool", '{"items": [{"data": {"tls.key": "{v}"}}]}', "json"),
     ),
 }
 _URL: Halves = {
@@ -130,8 +160,6 @@ _URL: Halves = {
         ("user", "connect to redis://:{v}@cache:6379/0", ""),
         ("arguments", {"dsn": "host=db port=5432 user=app password={v} dbname=shop"}, ""),
         ("tool", "Server=tcp:sql1,1433;Database=crm;User ID=sa;Password={v};Encrypt=True;", ""),
-    ),
-    "held_out": (
         ("tool", "spring.datasource.url: postgresql://svc:{v}@pg-1.prod:5432/ledger?sslmode=require", ""),
         ("arguments", {"url": "amqp://worker:{v}@mq.internal:5672/jobs"}, ""),
         ("assistant", "await mongoose.connect('mongodb://admin:{v}@h1:27017,h2:27017/app');", ""),
@@ -140,18 +168,33 @@ _URL: Halves = {
         ("user", "psql 'postgres://me:{v}@localhost/test' does not work", ""),
         ("tool", "  clickhouse://default:{v}@ch:9000", "indent"),
     ),
+    "held_out": (
+        ("tool", "SQLALCHEMY_DATABASE_URI = 'oracle+cx_oracle://app:{v}@ora1:1521/XE'", ""),
+        ("arguments", {"connectionString": "Host=pg;Username=app;Password={v};Database=crm"}, ""),
+        ("assistant", "DATABASES = {'default': {'USER': 'app', 'PASSWORD': '{v}', 'HOST': 'db'}}", ""),
+        ("assistant", "PGPASSWORD={v} psql -h db -U app", ""),
+        ("tool", "db.internal:5432:shop:app:{v}", ""),
+        ("user", "mongosh --username root --password {v} --host h1", ""),
+        ("tool", '<add name="c" connectionString="Server=x;User Id=sa;Password={v};" />', ""),
+        ("tool", "nats://svc:{v}@nats-1:4222,nats://svc:{v}@nats-2:4222", ""),
+    ),
 }
 _WEB: Halves = {
     "tune": (
         ("tool", "git clone https://deploy:{v}@git.corp.net/web.git", ""),
         ("user", "open https://admin:{v}@grafana.corp.net/d/1", ""),
         ("arguments", {"url": "http://bot:{v}@10.1.2.3:8080/api"}, ""),
-    ),
-    "held_out": (
         ("tool", "origin\thttps://ci-user:{v}@git.example.net/app (fetch)", ""),
         ("arguments", {"target": "ftp://backup:{v}@files.corp.net/out"}, ""),
         ("assistant", "curl -s 'https://api-user:{v}@api.corp.net/v2?x=1'", ""),
         ("tool", '{"proxy": "http://u1:{v}@proxy:3128"}', "json"),
+    ),
+    "held_out": (
+        ("tool", "machine api.corp.net\nlogin bot\npassword {v}", ""),
+        ("assistant", "pip install --index-url https://ci:{v}@pypi.corp.net/simple corp-lib", ""),
+        ("user", "mount smb://anna:{v}@nas/share", ""),
+        ("tool", '{"repository": {"url": "https://x-access-token:{v}@code.corp.net/r.git"}}', "json"),
+        ("arguments", {"proxies": ["socks5://p:{v}@10.9.8.7:1080"]}, ""),
     ),
 }
 _BEARER: Halves = {
@@ -160,13 +203,19 @@ _BEARER: Halves = {
         ("assistant", "curl -H 'Authorization: Bearer {v}' https://api.corp.net/me", ""),
         ("arguments", {"headers": {"Authorization": "Bearer {v}"}}, ""),
         ("tool", '{"authorization": "bearer {v}"}', "json"),
-    ),
-    "held_out": (
         ("tool", "> GET /me HTTP/1.1\n> authorization: Bearer {v}\n> accept: */*", ""),
         ("assistant", 'headers = {"Authorization": f"Bearer {v}"}', ""),
         ("arguments", {"curl": 'curl --header "Authorization: Bearer {v}" https://x.net'}, ""),
         ("tool", '{"req": "{\\"Authorization\\":\\"Bearer {v}\\"}"}', "twice"),
         ("arguments", {"headers": [["Authorization", "Bearer {v}"]]}, ""),
+    ),
+    "held_out": (
+        ("assistant", "axios.get(url, { headers: { Authorization: 'Bearer {v}' } })", ""),
+        ("tool", "Authorization: token {v}", ""),
+        ("assistant", 'req.setRequestHeader("Authorization", "Bearer {v}")', ""),
+        ("arguments", {"auth": {"type": "bearer", "token": "{v}"}}, ""),
+        ("tool", "grpc-metadata-authorization: bearer {v}", ""),
+        ("tool", 'headers:\n  authorization: "Bearer {v}"', ""),
     ),
 }
 _CODE_PASSWORD: Halves = {
@@ -174,11 +223,14 @@ _CODE_PASSWORD: Halves = {
         ("assistant", "mysql -u root -p{v} shop < dump.sql", ""),
         ("tool", "CREATE USER app IDENTIFIED BY '{v}';", ""),
         ("user", "login is admin, password {v}", ""),
-    ),
-    "held_out": (
         ("assistant", "sshpass -p '{v}' ssh root@10.0.0.9", ""),
         ("tool", "ALTER USER app WITH PASSWORD '{v}';", ""),
         ("assistant", "curl -u admin:{v} https://api.corp.net/v1", ""),
+    ),
+    "held_out": (
+        ("assistant", "docker login -u ci -p {v} reg.corp.net", ""),
+        ("user", "user: root, pw: {v}", ""),
+        ("tool", "GRANT ALL ON *.* TO 'app'@'%' IDENTIFIED BY '{v}' WITH GRANT OPTION;", ""),
     ),
 }
 # personal data that a label makes personal, or that has a shape of its own (then `_OPEN` too)
@@ -189,8 +241,6 @@ _FIELD: Halves = {
         ("user", "My {l} is {v}, please check.", ""),
         ("arguments", {"{l}": "{v}"}, ""),
         ("tool", "customer record 88 | {l}={v} | open", ""),
-    ),
-    "held_out": (
         ("tool", "{'{l}': '{v}', 'tier': 2}", ""),
         ("tool", '- {l}: "{v}"\n- tier: gold', "indent"),
         ("user", "sure: {l}: {v}\nthanks!", ""),
@@ -199,6 +249,18 @@ _FIELD: Halves = {
         ("assistant", "I have noted your {l} ({v}).", ""),
         ("tool", "<{l}>{v}</{l}>", ""),
     ),
+    "held_out": (
+        ("tool", "**{l}:** {v}", ""),
+        ("tool", "| {l} | {v} |", ""),
+        ("user", "{l} = {v}", ""),
+        ("tool", "{l}\t{v}", ""),
+        ("arguments", {"user": {"data": {"{l}": "{v}"}}}, ""),
+        ("tool", '<input name="{l}" value="{v}">', "indent"),
+        ("tool", '{"fields": [{"name": "{l}", "value": "{v}"}]}', "json"),
+        ("assistant", "Your {l} on file is {v}. Shall I go on?", ""),
+        ("user", "{l}:\n{v}", ""),
+        ("tool", 'id,{l}\n4,"{v}"', ""),
+    ),
 }
 _OPEN: Halves = {
     "tune": (
@@ -206,35 +268,54 @@ _OPEN: Halves = {
         ("tool", "2025-02-01 10:00:02 INFO request from {v} accepted", ""),
         ("tool", "[{v}]", ""),
         ("arguments", {"text": "Sent to {v}."}, ""),
-    ),
-    "held_out": (
         ("assistant", 'It now says "{v}"; anything else?', ""),
         ("tool", "7;{v};open;EUR", ""),
         ("user", "-> {v} <-", ""),
         ("arguments", {"notes": ["old", "{v}"]}, ""),
         ("tool", "first line\\n{v}\\nlast line", "json"),
     ),
+    "held_out": (
+        ("user", "Is {v} correct?", ""),
+        ("tool", "to={v};", ""),
+        ("assistant", "Done: {v}.", ""),
+        ("tool", '["{v}", "x"]', "json"),
+        ("arguments", {"value": "{v}"}, ""),
+        ("tool", "<td>{v}</td>", "indent"),
+        ("tool", "'{v}',12,'x'", ""),
+    ),
 }
 GROUPS: Mapping[str, Halves] = {
     "token": _TOKEN, "labelled": _LABELLED, "pem": _PEM, "url": _URL, "web": _WEB, "bearer": _BEARER,
     "code_password": _CODE_PASSWORD, "field": _FIELD, "open": _OPEN,
     "service_account": {
-        "tune": (("tool", '{"type": "service_account", "project_id": "shop-1", "private_key": "{v}", "client_email": "x@y.iam"}', "json"),),
-        "held_out": (
+        "tune": (
+            ("tool", '{"type": "service_account", "project_id": "shop-1", "private_key": "{v}", "client_email": "x@y.iam"}', "json"),
             ("arguments", {"credentials": {"type": "service_account", "private_key": "{v}", "token_uri": "https://oauth2"}}, ""),
             ("tool", 'GOOGLE_CREDENTIALS={\\"type\\":\\"service_account\\",\\"private_key\\":\\"{v}\\"}', "twice"),
         ),
+        "held_out": (
+            ("tool", 'info = {\'type\': \'service_account\', \'private_key\': \'{v}\'}', "json"),
+            ("arguments", {"file": "sa.json", "content": {"private_key": "{v}"}}, ""),
+        ),
     },
     "connection": {
-        "tune": (("tool", "DefaultEndpointsProtocol=https;AccountName=shop1;AccountKey={v};EndpointSuffix=core.windows.net", ""),),
-        "held_out": (("arguments", {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=logs;AccountKey={v}"}, ""),),
+        "tune": (
+            ("tool", "DefaultEndpointsProtocol=https;AccountName=shop1;AccountKey={v};EndpointSuffix=core.windows.net", ""),
+            ("arguments", {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=logs;AccountKey={v}"}, ""),
+        ),
+        "held_out": (("user", "it is AccountName=a1;AccountKey={v};BlobEndpoint=https://a1.blob", ""),),
     },
     "basic": {
-        "tune": (("tool", "Authorization: Basic {v}", ""), ("arguments", {"headers": {"Authorization": "Basic {v}"}}, "")),
-        "held_out": (
+        "tune": (
+            ("tool", "Authorization: Basic {v}", ""),
+            ("arguments", {"headers": {"Authorization": "Basic {v}"}}, ""),
             ("assistant", "curl -H \"authorization: Basic {v}\" https://x.net", ""),
             ("tool", '{"proxy-authorization": "Basic {v}"}', "json"),
             ("tool", '{"req": "{\\"Authorization\\":\\"Basic {v}\\"}"}', "twice"),
+        ),
+        "held_out": (
+            ("assistant", "fetch(u, {headers: {'Authorization': 'Basic {v}'}})", ""),
+            ("tool", "< WWW: no\n> Authorization: Basic {v}\r\n> Host: x", ""),
         ),
     },
 }  # fmt: skip

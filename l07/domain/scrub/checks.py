@@ -222,6 +222,8 @@ def random_like(text: str) -> bool:
     """No word, no path, no identifier: what a generator of tokens makes."""
     if len(text) < 16 or not mixed(text) or entropy(text) < 3.0:
         return False
+    if len(text) >= 32 and entropy(text) > 4.2:
+        return True
     changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(text))
     return changes >= 4
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import re2
 
+from l07.domain.scrub import tables
 from l07.domain.scrub.personal import personal
 from l07.domain.scrub.rules import Rule
 from l07.domain.scrub.secrets import secrets
@@ -127,17 +128,35 @@ def _walk(value: Any, name: str, texts: list[str]) -> None:
     """{"api_key": "k9..."} says in two texts what api_key=k9... says in one."""
     if isinstance(value, str):
         texts.append(f"{name}={value}" if name and len(value) < LONG else value)
-    elif isinstance(value, Mapping):
-        named = value.get("name") or value.get("key")
-        for key, item in value.items():
-            if not isinstance(item, str) or len(item) >= LONG:
-                texts.append(str(key))
-            _walk(item, named if key == "value" and isinstance(named, str) else str(key), texts)
+        if "\n" in value:
+            texts += tables.cells(value)
+    elif isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - asking an abstract class is slow
+        _walk_mapping(value, texts)
     elif isinstance(value, list | tuple):
-        for item in value:
-            _walk(item, name, texts)
+        _walk_list(value, name, texts)
     elif _is_long_number(value):
         texts.append(f"{name}={value}")
+
+
+def _walk_mapping(value: Mapping[Any, Any], texts: list[str]) -> None:
+    named = value.get("name") or value.get("key")
+    for key, item in value.items():
+        if not isinstance(item, str):
+            texts.append(str(key))
+            _walk(item, str(key), texts)
+        elif len(item) < LONG and "\n" not in item:
+            texts.append(f"{named if key == 'value' else key}={item}")
+        else:
+            texts.append(str(key))
+            _walk(item, str(key), texts)
+
+
+def _walk_list(value: Sequence[Any], name: str, texts: list[str]) -> None:
+    """["--token", "k9..."] is a command line in parts."""
+    flag = ""
+    for item in value:
+        _walk(item, flag or name, texts)
+        flag = item if isinstance(item, str) and item[:1] == "-" else ""
 
 
 def _is_long_number(value: Any) -> bool:
@@ -164,7 +183,11 @@ def replacer(names: Mapping[str, str], plain: frozenset[str]) -> Replace:
     pattern = re2.compile("|".join(_literal(value, value in plain) for value in short), _options()) if short else None
     by_bytes = {value.encode("utf-8", "replace"): names[value].encode() for value in short}
 
+    shortest = min(map(len, ordered))
+
     def replace(text: str) -> str:
+        if len(text) < shortest:
+            return text
         before = data = opened(text.encode("utf-8", "surrogatepass"))
         for value, name in long:
             data = data.replace(value, name)

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 END = r"(?:[^0-9A-Za-z_-]|\z)"
-# what stands between a label and its value: {"label": "v"}, label=v, --label v, <label>v<, {"name": "label", "value": "v"}
 QUOTE = r"\\*[\"'`]"
+_NAMED = r"(?i:value|content|data)"
+# what stands between a label and its value: {"label": "v"}, **label:** v, label -> v, <label>v<, {"name": "label", "value": "v"},
+# label:\n  value: v, "label on file is v"
 SAID = (
-    rf"(?:(?:{QUOTE})?\]?\s*(?::=|=>|[:=|]{{1,2}})\s*[fbru]?(?:{QUOTE})?"
-    rf"|(?:{QUOTE})?\s*>\s*"
-    rf"|{QUOTE},\s*{QUOTE}(?i:value){QUOTE}\s*:\s*{QUOTE}"
-    rf"|\s+(?i:is|was|to)\s*:?\s+(?:{QUOTE})?"
+    rf"(?:(?:{QUOTE})?\]?[*_]*\s*(?:[-=]>|:=|[:=|]{{1,2}})[*_]*\s*(?:{_NAMED}\s*:\s*)?[fbru]?(?:{QUOTE})?"
+    rf"|(?:{QUOTE})?\s*>\s*|\t+"
+    rf"|{QUOTE},?\s*(?:{QUOTE})?{_NAMED}(?:{QUOTE})?\s*[:=]\s*{QUOTE}"
+    rf"|(?:\s+[A-Za-z]+){{0,4}}\s+(?i:is|was|to|lautet|est|es)\s*:?\s+(?:{QUOTE})?"
     r"|\s*\(\s*"
 )
 BETWEEN = rf"{SAID}|\s+(?:{QUOTE})?)"  # or nothing but a space: for values that no word can be taken for

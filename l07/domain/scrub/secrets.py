@@ -70,7 +70,9 @@ _TOKENS = (
     ("service_token", "ops_eyJ", "[A-Za-z0-9+/=]{60,}"),  # 1Password
     ("private_key", "AGE-SECRET-KEY-1", "[0-9A-Z]{58}"),
 )
-_PASSWORD_LABEL = r"(?i:pass(?:word|wd|phrase|code)|(?:\b|[_.-])pass|passwd|pwd|passwort|contraseña|mot de passe)"
+_PASSWORD_LABEL = (
+    r"(?i:pass(?:word|wd|phrase|code)|(?:\b|[_.-]|-D)pass|passwd|pwd|passwort|kennwort|\bpw|contraseña|mot de passe)"
+)
 _KEY_LABEL = (
     r"(?i:(?:api|access|private|secret|signing|encryption|account|storage|master|auth|service|license|hmac|shared|webhook|session"
     r"|deploy|admin|subscription|consumer|app(?:lication)?|client|storageaccount|mailgun|sendgrid|openai)[ _.-]?(?:api[ _.-]?)?key"
@@ -79,7 +81,7 @@ _KEY_LABEL = (
 )
 _TOKEN_LABEL = r"(?i:token|secret|credentials?|(?:\b|[_-])auth)"
 _VALUE = r"([^\s\"'`\\<>|,;\x00\x01]{6,})"
-_LABEL_GATE = r"(?i:passw|passphrase|passcode|\bpass\b|_pass\b|pwd|contraseña|mot de passe)"
+_LABEL_GATE = r"(?i:passw|passphrase|passcode|\bpass\b|(?:_|-D)pass\b|pwd|kennwort|\bpw\b|contraseña|mot de passe)"
 
 
 def _token(kind: str, begin: str, rest: str) -> Rule:
@@ -97,6 +99,8 @@ def _commands() -> Iterator[Rule]:
     yield Rule("password", f"{tools}{flag}{_VALUE}", tools, values.password)
     user = rf"[^\n\x00]*?\s(?:-u|--user)[ =]?(?:{QUOTE})?[^\s:\"'`\\]{{1,60}}:([^\s\"'`\\<>|;\x00\x01]{{4,}})"
     yield Rule("password", rf"\bcurl\b{user}", r"\bcurl\b", values.password)
+    pgpass = r":(?:[0-9]{4,5}|\*):[\w.*-]+:[\w.*-]+:"
+    yield Rule("password", rf"(?:^|[\s\x00=])[\w.*-]+{pgpass}([^\s:\"'`\\\x00\x01]{{4,}})", pgpass, values.password)
     yield Rule(
         "password", r"(?i:identified\s+(?:with\s+\S+\s+)?by)\s+'([^'\x00\n]{4,})'", "(?i:identified)", values.password
     )
@@ -124,7 +128,7 @@ def secrets() -> Iterator[Rule]:
     scheme = r"(?i:\bbearer|authorization[\"']?\s*[:=]\s*[\"']?(?:api-?key|token))"
     yield Rule("bearer_token", rf"{scheme}\s+([\w.~+/-]{{16,}}=*)", r"(?i:bearer|authorization)", values.bearer)
     part = r"[^\s/\"'<>\\\x00\x01"
-    yield Rule("url_password", rf"\b[a-zA-Z][a-zA-Z0-9+.-]*://{part}:@]*:({part}]+)@", "://", values.url_password)
+    yield Rule("url_password", rf"\b[a-zA-Z][a-zA-Z0-9+._-]*://{part}:@]*:({part}]+)@", "://", values.url_password)
     yield from _commands()
     yield _labelled("password", _PASSWORD_LABEL, values.password, _LABEL_GATE)
     yield _labelled("api_key", _KEY_LABEL, values.key, r"(?i:[a-z][ _.-]?key|secret|token)")

@@ -17,7 +17,7 @@ def _words(text: str, before: str = "") -> str:
 
 _NAME = _words(
     "(?:full|first|last|given|family|middle|maiden|birth|customer|client|patient|passenger|employee|guest|cardholder|card~holder"
-    "|account~holder|recipient|beneficiary|contact|emergency~contact|legal)~name surname vorname nachname nom[ ]de[ ]famille apellidos?"
+    r"|account~holder|recipient|beneficiary|contact|emergency~contact|legal)~name surname vorname nachname nom\x20de\x20famille apellidos?"
 )
 _ADDRESS = _words(
     "(?:home|shipping|billing|delivery|mailing|postal|street|residential|private|customer|patient|permanent|my)~address"
@@ -25,15 +25,15 @@ _ADDRESS = _words(
 )
 _PHONE = _words(
     r"(?:tele)?phone(?:~(?:number|no|nr|num))?\.? mobile(?:~(?:number|no|phone))? cell(?:~(?:number|phone))? \btel\.? \bfax handy"
-    r" telefon(?:nummer)? móvil teléfono whatsapp call[ ]me[ ](?:at|on|under)"
+    r" telefon(?:nummer)? móvil teléfono whatsapp call\x20me\x20(?:at|on|under)"
 )
 _PLACE = _words(
     "(?:home|user|customer|client|my|his|her|patient|driver|employee|device|current|last~known|live)"
     "~(?:location|position|coordinates?|gps|lat~l(?:o?ng|on)|geo(?:location)?)"
 )
 _BIRTH = _words(
-    r"date~of~birth birth~da(?:te|y) \bdob born(?:[ ]on)? geburtsdatum geboren(?:[ ]am)? date[ ]de[ ]naissance née?[ ]le"
-    " fecha[ ]de[ ]nacimiento data[ ]di[ ]nascita"
+    r"date~of~birth birth~da(?:te|y) \bdob born(?:\x20on)? geburtsdatum geboren(?:\x20am)? date\x20de\x20naissance née?\x20le"
+    r" fecha\x20de\x20nacimiento data\x20di\x20nascita"
 )
 _TAX = _words(r"steuer~id(?:entifikationsnummer)?(?:nr)? id-?nr\.? tax~id(?:entification)?(?:~(?:no|number))? \btin")
 _ID_CARD = _words(r"(?:personal)?ausweis(?:~(?:nummer|nr\.?))? (?:national~)?id(?:entity)?~card(?:~(?:number|no|nr))?")
@@ -55,7 +55,7 @@ _END = r"(?:[^0-9A-Za-z]|\z)"
 _EMPTY = frozenset({"none", "null", "string", "unknown", "n/a"})
 _SQL = frozenset({"NOT", "NULL", "LIKE", "IN", "FROM", "DESC", "ASC", "AND", "OR"})
 _FIRM = re.compile(r"\b(?:Company|Corporation|Corp|Inc|Ltd|LLC|GmbH|AG|Motors?|Group|Bank|University)\b")
-_SENTENCE = re.compile(r"[.!?]\s+(?=[A-Z][a-z])|\s\||, (?:please|and|thanks|can|is|it)\b")
+_SENTENCE = re.compile(r"(?<=\w{3})[.!?]\s+(?=[A-Z][a-z])|\s\||, (?:please|and|thanks|can|is|it)\b")
 
 
 def _labelled(
@@ -79,7 +79,7 @@ def _street(value: str, before: str) -> str:
 
 def _person(value: str, before: str) -> str:
     """One to five words, each with a capital; no sentence, no firm."""
-    value = value.rstrip(" .")
+    value = _SENTENCE.split(value, 1)[0].rstrip(" .?!*")
     words = value.split()
     if not 1 <= len(words) <= 5 or words[0] in _SQL or value.lower() in _EMPTY or _FIRM.search(value):
         return ""

@@ -7,7 +7,7 @@ from l07.domain.scrub.checks import entropy, mixed, random_like
 LONGEST = 4096
 _EMPTY = re.compile(
     r"(?i)(?:your|my|example|sample|dummy|placeholder|redacted|insert|replace|change[-_]?me|xxx|\.\.\.|\*{2}|<|\$[({]|\$[A-Z_]{3}"
-    r"|\{|%[a-z(]|none\b|null\b|nil\b|true\b|false\b|undefined\b|process\.env|os\.|env[.\[]|self\.|args\.|config\.|settings\.|https?://)"
+    r"|\{|%\(|%[sdr]$|%[a-z_]+%|none\b|null\b|nil\b|true\b|false\b|undefined\b|process\.env|os\.|env[.\[]|self\.|args\.|config\.|settings\.|https?://)"
 )
 _CODE = re.compile(r"[A-Za-z_][\w.]*[(\[]")
 _WORD = re.compile(r"(?i)(?:[a-z]+[_.-])*(?:password|passwd|pwd|secret|token|key|auth|credentials?)[_-]?\d{0,2}")
@@ -17,8 +17,8 @@ _QUERY = re.compile(r"&[A-Za-z_.-]+=.*", re.DOTALL)
 _PAGING = re.compile(
     r"(?i)(?:page|next|sync|cursor|continuation|max|input|output|prompt|completion|total|csrf|pad|eos|bos|unk|mask|sep|cls|stop)[_ -]?token"
 )
-_TIGHT = re.compile(r"(?:[:=>|(][\s\\fbru]*[\"'`]?|--?[\w-]+\s+[\"'`]?|[\"'`]|\s-[paw] ?)$")
-_SAID = re.compile(r"(?i)\s(?:is|was|to)\s*:?\s+[\"'`]?$")
+_TIGHT = re.compile(r"(?:[:=>|(\t][*_]*[\s\\fbru]*[\"'`]?|--?[\w-]+\s+[\"'`]?|[\"'`]|\s-[paw] ?)$")
+_SAID = re.compile(r"(?i)\s(?:is|was|to|lautet|est|es)\s*:?\s+[\"'`]?$")
 
 
 def trimmed(value: str) -> str:
@@ -41,7 +41,7 @@ def password(value: str, before: str) -> str:
     marked = any(c in "!@#$%^&*+?=~" for c in value) and any(c.isalpha() for c in value)
     if _TIGHT.search(before) or _SAID.search(before):
         return value if mixed(value) or marked or _camel(value) else ""
-    strong = marked or (any(c.isupper() for c in value) and len(value) >= 8)
+    strong = marked or (any(c.isupper() for c in value) and len(value) >= 8) or sum(c.isdigit() for c in value) >= 3
     return value if mixed(value) and strong else ""
 
 
