@@ -77,8 +77,6 @@ _TOKEN: Halves = {
         ("tool", "<setting key='{l}'>{v}</setting>", ""),
         ("user", "{v}", ""),
         ("tool", "stdout: line one\\n{v}\\nline three", "json"),
-    ),
-    "held_out": (
         ("tool", "HTTP/1.1 200 OK\nSet-Cookie: session={v}; Path=/; HttpOnly", ""),
         ("tool", "//registry.corp.net/:_authToken={v}", ""),
         ("user", "Hi team,\nattached is the new one.\n\n{v}\n\nCheers, Tom", ""),
@@ -91,6 +89,16 @@ _TOKEN: Halves = {
         ("tool", "id,name,{l}\n1,web,{v}\n2,db,-", ""),
         ("assistant", 'let k: &str = "{v}";', ""),
         ("tool", 'error: {"detail": {"msg": "invalid {l} {v}"}}', "json"),
+    ),
+    "held_out": (
+        ("tool", "DEBUG: env = {'{U}': '{v}', 'HOME': '/root'}", ""),
+        ("user", "Token:\n```\n{v}\n```", ""),
+        ("arguments", {"code": "requests.get(u, params={'{l}': '{v}'})"}, ""),
+        ("tool", "{v}\r\n", "json"),
+        ("assistant", "I used {v}, but it has expired.", ""),
+        ("tool", "* {l} ({v}), created 2 days ago", ""),
+        ("tool", '{"stdout": "{\\"result\\": [\\"{v}\\"]}"}', "twice"),
+        ("arguments", {"path": "/v1/hooks/{v}/run"}, ""),
     ),
 }
 # what is a secret only because something beside it says so
@@ -113,8 +121,6 @@ _LABELLED: Halves = {
         ("user", "My {l}: {v}. Can you check it?", ""),
         ("arguments", {"body": '{"{l}":"{v}"}'}, ""),
         ("tool", "<{l}>{v}</{l}>", ""),
-    ),
-    "held_out": (
         ("tool", 'resource "db" "main" {\n  {l} = "{v}"\n}', ""),
         ("tool", "environment:\n  - {U}={v}\n  - TZ=UTC", ""),
         ("assistant", 'os.environ["{U}"] = "{v}"', ""),
@@ -128,6 +134,19 @@ _LABELLED: Halves = {
         ("arguments", {"headers": {"X-{l}": "{v}"}}, ""),
         ("tool", "id;{l}\n7;{v}", ""),
         ("tool", '{"fields": [{"name": "{l}", "value": "{v}"}]}', "json"),
+    ),
+    "held_out": (
+        ("tool", "DEBUG: env = {'{U}': '{v}', 'HOME': '/root'}", ""),
+        ("tool", "set {U}={v}\r\nset TZ=UTC", ""),
+        ("assistant", '{l} := "{v}"', ""),
+        ("assistant", "config['{l}'] = '{v}'", ""),
+        ("tool", '<entry key="{l}">{v}</entry>', ""),
+        ("arguments", {"secrets": [{"key": "{l}", "value": "{v}"}]}, ""),
+        ("user", "use {l} '{v}' for now", ""),
+        ("tool", "| name | {l} |\n|---|---|\n| web | {v} |", ""),
+        ("user", "the new {l} should be {v}", ""),
+        ("tool", "$ echo ${U}\n{v}", ""),
+        ("arguments", {"script": "export {U}={v}; ./run.sh"}, ""),
     ),
 }
 _PEM: Halves = {
@@ -143,13 +162,16 @@ _PEM: Halves = {
         ("arguments", {"files": [{"name": "a.key", "data": "{v}"}]}, ""),
         ("tool", "stringData:\n  ssh-privatekey: |\n    {v}\n", "indent"),
         ("user", "here you go {v}", ""),
-    ),
-    "held_out": (
         ("tool", "writing key\n{v}\ndone", ""),
         ("arguments", {"ssh_key": "{v}"}, ""),
         ("assistant", 'ssh-add - <<< "{v}"', ""),
         ("tool", "<pre>{v}</pre>", ""),
         ("tool", '{"items": [{"data": {"tls.key": "{v}"}}]}', "json"),
+    ),
+    "held_out": (
+        ("user", "key = <<EOF\n{v}\nEOF", ""),
+        ("tool", '[{"id": 1, "pem": "{v}"}]', "json"),
+        ("arguments", {"input": "please check\n{v}"}, ""),
     ),
 }
 _URL: Halves = {
@@ -167,8 +189,6 @@ _URL: Halves = {
         ("tool", '{"jdbc": "jdbc:mysql://db/shop?user=root&password={v}&useSSL=true"}', "json"),
         ("user", "psql 'postgres://me:{v}@localhost/test' does not work", ""),
         ("tool", "  clickhouse://default:{v}@ch:9000", "indent"),
-    ),
-    "held_out": (
         ("tool", "SQLALCHEMY_DATABASE_URI = 'oracle+cx_oracle://app:{v}@ora1:1521/XE'", ""),
         ("arguments", {"connectionString": "Host=pg;Username=app;Password={v};Database=crm"}, ""),
         ("assistant", "DATABASES = {'default': {'USER': 'app', 'PASSWORD': '{v}', 'HOST': 'db'}}", ""),
@@ -177,6 +197,13 @@ _URL: Halves = {
         ("user", "mongosh --username root --password {v} --host h1", ""),
         ("tool", '<add name="c" connectionString="Server=x;User Id=sa;Password={v};" />', ""),
         ("tool", "nats://svc:{v}@nats-1:4222,nats://svc:{v}@nats-2:4222", ""),
+    ),
+    "held_out": (
+        ("tool", "engine=Engine(postgresql+asyncpg://app:{v}@pg:5432/app)", ""),
+        ("arguments", {"env": {"REDIS_URL": "rediss://default:{v}@r1:6380"}}, ""),
+        ("tool", "Driver={ODBC Driver 18};Server=s;UID=sa;PWD={v};", ""),
+        ("assistant", "psycopg2.connect(host='db', user='app', password='{v}')", ""),
+        ("user", "redis-cli -h cache -a {v} ping", ""),
     ),
 }
 _WEB: Halves = {
@@ -188,13 +215,16 @@ _WEB: Halves = {
         ("arguments", {"target": "ftp://backup:{v}@files.corp.net/out"}, ""),
         ("assistant", "curl -s 'https://api-user:{v}@api.corp.net/v2?x=1'", ""),
         ("tool", '{"proxy": "http://u1:{v}@proxy:3128"}', "json"),
-    ),
-    "held_out": (
         ("tool", "machine api.corp.net\nlogin bot\npassword {v}", ""),
         ("assistant", "pip install --index-url https://ci:{v}@pypi.corp.net/simple corp-lib", ""),
         ("user", "mount smb://anna:{v}@nas/share", ""),
         ("tool", '{"repository": {"url": "https://x-access-token:{v}@code.corp.net/r.git"}}', "json"),
         ("arguments", {"proxies": ["socks5://p:{v}@10.9.8.7:1080"]}, ""),
+    ),
+    "held_out": (
+        ("tool", "Cloning from https://oauth2:{v}@git.corp.net/a/b.git ...", ""),
+        ("assistant", "wget --user=bot --password={v} https://files.corp.net/x", ""),
+        ("tool", "remote: <https://u:{v}@host.corp.net>", ""),
     ),
 }
 _BEARER: Halves = {
@@ -208,14 +238,18 @@ _BEARER: Halves = {
         ("arguments", {"curl": 'curl --header "Authorization: Bearer {v}" https://x.net'}, ""),
         ("tool", '{"req": "{\\"Authorization\\":\\"Bearer {v}\\"}"}', "twice"),
         ("arguments", {"headers": [["Authorization", "Bearer {v}"]]}, ""),
-    ),
-    "held_out": (
         ("assistant", "axios.get(url, { headers: { Authorization: 'Bearer {v}' } })", ""),
         ("tool", "Authorization: token {v}", ""),
         ("assistant", 'req.setRequestHeader("Authorization", "Bearer {v}")', ""),
         ("arguments", {"auth": {"type": "bearer", "token": "{v}"}}, ""),
         ("tool", "grpc-metadata-authorization: bearer {v}", ""),
         ("tool", 'headers:\n  authorization: "Bearer {v}"', ""),
+    ),
+    "held_out": (
+        ("tool", "'Authorization': 'Bearer {v}',\n'Accept': '*/*'", ""),
+        ("assistant", 'http GET api.corp.net Authorization:"Bearer {v}"', ""),
+        ("user", "send it as bearer {v}", ""),
+        ("tool", '{"headers": [{"name": "Authorization", "value": "Bearer {v}"}]}', "json"),
     ),
 }
 _CODE_PASSWORD: Halves = {
@@ -226,11 +260,14 @@ _CODE_PASSWORD: Halves = {
         ("assistant", "sshpass -p '{v}' ssh root@10.0.0.9", ""),
         ("tool", "ALTER USER app WITH PASSWORD '{v}';", ""),
         ("assistant", "curl -u admin:{v} https://api.corp.net/v1", ""),
-    ),
-    "held_out": (
         ("assistant", "docker login -u ci -p {v} reg.corp.net", ""),
         ("user", "user: root, pw: {v}", ""),
         ("tool", "GRANT ALL ON *.* TO 'app'@'%' IDENTIFIED BY '{v}' WITH GRANT OPTION;", ""),
+    ),
+    "held_out": (
+        ("assistant", "mysqldump --user=root --password={v} shop", ""),
+        ("assistant", "echo '{v}' | sudo -S apt update", ""),
+        ("user", "You can log in as demo with the password {v}.", ""),
     ),
 }
 # personal data that a label makes personal, or that has a shape of its own (then `_OPEN` too)
@@ -248,8 +285,6 @@ _FIELD: Halves = {
         ("tool", '{"row": "{\\"{l}\\": \\"{v}\\"}"}', "twice"),
         ("assistant", "I have noted your {l} ({v}).", ""),
         ("tool", "<{l}>{v}</{l}>", ""),
-    ),
-    "held_out": (
         ("tool", "**{l}:** {v}", ""),
         ("tool", "| {l} | {v} |", ""),
         ("user", "{l} = {v}", ""),
@@ -260,6 +295,17 @@ _FIELD: Halves = {
         ("assistant", "Your {l} on file is {v}. Shall I go on?", ""),
         ("user", "{l}:\n{v}", ""),
         ("tool", 'id,{l}\n4,"{v}"', ""),
+    ),
+    "held_out": (
+        ("tool", "{l} .......... {v}", ""),
+        ("tool", "<dt>{l}</dt><dd>{v}</dd>", "indent"),
+        ("user", "Here is my {l}: {v}", ""),
+        ("arguments", {"filter": "{l} = '{v}'"}, ""),
+        ("tool", '{"meta": {"{l}": ["{v}"]}}', "json"),
+        ("assistant", "- {l}: {v}\n- status: active", "indent"),
+        ("tool", "| no | {l} |\n|---|---|\n| 1 | {v} |", ""),
+        ("tool", "(4, {'{l}': '{v}'})", ""),
+        ("user", "I changed my {l} to {v} last week", ""),
     ),
 }
 _OPEN: Halves = {
@@ -273,8 +319,6 @@ _OPEN: Halves = {
         ("user", "-> {v} <-", ""),
         ("arguments", {"notes": ["old", "{v}"]}, ""),
         ("tool", "first line\\n{v}\\nlast line", "json"),
-    ),
-    "held_out": (
         ("user", "Is {v} correct?", ""),
         ("tool", "to={v};", ""),
         ("assistant", "Done: {v}.", ""),
@@ -282,6 +326,14 @@ _OPEN: Halves = {
         ("arguments", {"value": "{v}"}, ""),
         ("tool", "<td>{v}</td>", "indent"),
         ("tool", "'{v}',12,'x'", ""),
+    ),
+    "held_out": (
+        ("user", "{v}", ""),
+        ("tool", "key:{v},", ""),
+        ("assistant", "I see two: {v} and another one.", ""),
+        ("tool", '{"a": ["{v}"]}', "json"),
+        ("tool", "#{v}#", ""),
+        ("arguments", {"q": "from:{v} newer"}, ""),
     ),
 }
 GROUPS: Mapping[str, Halves] = {

@@ -20,10 +20,11 @@ def _free(
     same: Callable[[str], str] = compact,
     window: bool = False,
 ) -> Rule:
-    """A value that stands alone: no letter, no digit and none of `no` beside it."""
+    """A value that stands alone: no letter, no digit and none of `no` beside it; a word and a colon may ("from:fe:d8:...")."""
+    said = "|[A-Za-z_]*[G-Zg-z_][A-Za-z_]*:" if ":" in no else ""
     return Rule(
         kind,
-        rf"(?:^|[^0-9A-Za-z{no}])({pattern})(?:[^0-9A-Za-z{no}]|\z)",
+        rf"(?:^|[^0-9A-Za-z{no}]{said})({pattern})(?:[^0-9A-Za-z{no}]|\z)",
         gate,
         check,
         same,

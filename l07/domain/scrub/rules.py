@@ -9,17 +9,19 @@ from dataclasses import dataclass
 END = r"(?:[^0-9A-Za-z_-]|\z)"
 QUOTE = r"\\*[\"'`]"
 _NAMED = r"(?i:value|content|data)"
-# what stands between a label and its value: {"label": "v"}, **label:** v, label -> v, <label>v<, {"name": "label", "value": "v"},
-# label:\n  value: v, "label on file is v"
+_TAG = r"<[^<>\x00]+>"
+# what stands between a label and its value: {"label": "v"}, **label:** v, label -> v, label ..... v, <dt>label</dt><dd>v<,
+# {"name": "label", "value": "v"}, label:\n  value: v, "label on file is v"
 SAID = (
-    rf"(?:(?:{QUOTE})?\]?[*_]*\s*(?:[-=]>|:=|[:=|]{{1,2}})[*_]*\s*(?:{_NAMED}\s*:\s*)?[fbru]?(?:{QUOTE})?"
-    rf"|(?:{QUOTE})?\s*>\s*|\t+"
+    rf"(?:(?:{QUOTE})?\]?[*_]*\s*(?:[-=]>|:=|[:=|]{{1,2}})[*_]*\s*(?:{_NAMED}\s*:\s*)?\[?\s*[fbru]?(?:{QUOTE})?"
+    rf"|(?:{QUOTE})?\s*>\s*|(?:\s*{_TAG}\s*){{1,3}}|\t+|\s*\.{{3,}}\s*"
     rf"|{QUOTE},?\s*(?:{QUOTE})?{_NAMED}(?:{QUOTE})?\s*[:=]\s*{QUOTE}"
-    rf"|(?:\s+[A-Za-z]+){{0,4}}\s+(?i:is|was|to|lautet|est|es)\s*:?\s+(?:{QUOTE})?"
+    rf"|(?:\s+[A-Za-z]+){{0,4}}\s+(?i:is|was|be|to|lautet|est|es)\s*:?\s+(?:{QUOTE})?"
     r"|\s*\(\s*"
 )
 BETWEEN = rf"{SAID}|\s+(?:{QUOTE})?)"  # or nothing but a space: for values that no word can be taken for
 SAID += ")"
+NEAR = rf"(?:{BETWEEN}|[^0-9A-Za-z\x00]{{1,16}}?)"  # or any marks: for values that have a shape of their own
 
 
 def whole(value: str, before: str) -> str:

@@ -99,6 +99,8 @@ def _commands() -> Iterator[Rule]:
     yield Rule("password", f"{tools}{flag}{_VALUE}", tools, values.password)
     user = rf"[^\n\x00]*?\s(?:-u|--user)[ =]?(?:{QUOTE})?[^\s:\"'`\\]{{1,60}}:([^\s\"'`\\<>|;\x00\x01]{{4,}})"
     yield Rule("password", rf"\bcurl\b{user}", r"\bcurl\b", values.password)
+    sudo = rf"echo\s+(?:{QUOTE})?{_VALUE}(?:{QUOTE})?\s*\|\s*sudo\s+-S"
+    yield Rule("password", sudo, r"sudo\s+-S", values.piped)
     pgpass = r":(?:[0-9]{4,5}|\*):[\w.*-]+:[\w.*-]+:"
     yield Rule("password", rf"(?:^|[\s\x00=])[\w.*-]+{pgpass}([^\s:\"'`\\\x00\x01]{{4,}})", pgpass, values.password)
     yield Rule(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from l07.domain.scrub import checks
-from l07.domain.scrub.rules import BETWEEN, SAID, Rule, compact, whole
+from l07.domain.scrub.rules import NEAR, SAID, Rule, compact, whole
 
 
 def _words(text: str, before: str = "") -> str:
@@ -53,6 +53,7 @@ _IN_NAME = rf"(?:[^\"'`\\<>|,;=:(){{}}\[\]\n\x00\x01]|\b'\b|{_ESCAPE})"
 _IN_ADDRESS = rf"(?:[^\"\\<>|;{{}}\n\x00\x01]|{_ESCAPE})"
 _END = r"(?:[^0-9A-Za-z]|\z)"
 _EMPTY = frozenset({"none", "null", "string", "unknown", "n/a"})
+_PARTICLES = frozenset("al bin da de del den der di el la le van von y zu".split())
 _SQL = frozenset({"NOT", "NULL", "LIKE", "IN", "FROM", "DESC", "ASC", "AND", "OR"})
 _FIRM = re.compile(r"\b(?:Company|Corporation|Corp|Inc|Ltd|LLC|GmbH|AG|Motors?|Group|Bank|University)\b")
 _SENTENCE = re.compile(r"(?<=\w{3})[.!?]\s+(?=[A-Z][a-z])|\s\||, (?:please|and|thanks|can|is|it)\b")
@@ -64,7 +65,7 @@ def _labelled(
     value: str,
     check: Callable[[str, str], str] = whole,
     *,
-    between: str = BETWEEN,
+    between: str = NEAR,
     end: str = "",
     same: Callable[[str], str] = compact,
 ) -> Rule:
@@ -78,12 +79,16 @@ def _street(value: str, before: str) -> str:
 
 
 def _person(value: str, before: str) -> str:
-    """One to five words, each with a capital; no sentence, no firm."""
-    value = _SENTENCE.split(value, 1)[0].rstrip(" .?!*")
-    words = value.split()
-    if not 1 <= len(words) <= 5 or words[0] in _SQL or value.lower() in _EMPTY or _FIRM.search(value):
+    """One to five words, each with a capital (or a particle between such); of a sentence its beginning, if that is two or
+    more. No firm."""
+    words = _SENTENCE.split(value, 1)[0].rstrip(" .?!*").split()
+    size = next((n for n, word in enumerate(words) if not (word[0].isupper() or word in _PARTICLES)), len(words))
+    while size and words[size - 1] in _PARTICLES:
+        size -= 1
+    name = " ".join(words[:size])
+    if not 1 <= size <= 5 or (size == 1 < len(words)) or words[0] in _SQL or name.lower() in _EMPTY:
         return ""
-    return value if all(word[0].isupper() and not checks.digits_of(word) for word in words) else ""
+    return name if name in value and not checks.digits_of(name) and not _FIRM.search(name) else ""
 
 
 def _with_digit(value: str, before: str) -> str:

@@ -18,7 +18,7 @@ _PAGING = re.compile(
     r"(?i)(?:page|next|sync|cursor|continuation|max|input|output|prompt|completion|total|csrf|pad|eos|bos|unk|mask|sep|cls|stop)[_ -]?token"
 )
 _TIGHT = re.compile(r"(?:[:=>|(\t][*_]*[\s\\fbru]*[\"'`]?|--?[\w-]+\s+[\"'`]?|[\"'`]|\s-[paw] ?)$")
-_SAID = re.compile(r"(?i)\s(?:is|was|to|lautet|est|es)\s*:?\s+[\"'`]?$")
+_SAID = re.compile(r"(?i)\s(?:is|was|be|to|lautet|est|es)\s*:?\s+[\"'`]?$")
 
 
 def trimmed(value: str) -> str:
@@ -43,6 +43,11 @@ def password(value: str, before: str) -> str:
         return value if mixed(value) or marked or _camel(value) else ""
     strong = marked or (any(c.isupper() for c in value) and len(value) >= 8) or sum(c.isdigit() for c in value) >= 3
     return value if mixed(value) and strong else ""
+
+
+def piped(value: str, before: str) -> str:
+    """What is fed to `sudo -S` can be nothing else."""
+    return "" if _EMPTY.match(value) else value
 
 
 def _camel(value: str) -> bool:
