@@ -57,31 +57,40 @@ _MULTIPLY = np.array([next(_STREAM) | 1 for _ in range(PERMUTATIONS)], dtype=np.
 _ADD = np.array([next(_STREAM) for _ in range(PERMUTATIONS)], dtype=np.uint64)
 
 
+class _Words(dict[str, int]):
+    """The hash of each word; MOST of them are remembered, for logs are full of words that come once."""
+
+    MOST = 1_000_000
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= self.MOST:
+            self.clear()
+        value = self[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+        return value
+
+
 class Sketcher:
     """Words -> shingles -> sketch. Keeps the hash of each word it has seen; the results depend on the text alone."""
 
     def __init__(self) -> None:
-        self._words: dict[str, int] = {}
+        self._words = _Words()
 
     def shingles(self, text: str) -> U64:
         """The distinct hashes of the text's word 5-grams, sorted; a shorter text is one shingle, padded."""
-        known = self._words
-        hashes = []
-        for word in _WORD.findall(text.lower()):
-            value = known.get(word)
-            if value is None:
-                value = known[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
-            hashes.append(value)
-        hashes += [0] * (SHINGLE - len(hashes))
-        words = np.array(hashes, dtype=np.uint64)
-        count = len(words) - SHINGLE + 1
-        mixed = np.zeros(count, dtype=np.uint64)
-        for place in range(SHINGLE):
-            mixed += words[place : place + count] * _PLACE[place]
-        mixed ^= mixed >> np.uint64(33)
-        mixed *= np.uint64(0xFF51AFD7ED558CCD)
-        mixed ^= mixed >> np.uint64(33)
-        return np.unique(mixed)
+        return self.shingles_of([text])[0]
+
+    def shingles_of(self, texts: Sequence[str]) -> list[U64]:
+        """The same for many at once, at a third of the price."""
+        hashes: list[int] = []
+        ends = []
+        for text in texts:
+            words = list(map(self._words.__getitem__, _WORD.findall(text.lower())))
+            hashes += words
+            hashes += [0] * (SHINGLE - len(words))
+            ends.append(len(hashes))
+        mixed = _mixed(np.array(hashes, dtype=np.uint64))
+        starts = [0, *ends[:-1]] if ends else []
+        return [_distinct(mixed[start : end - SHINGLE + 1]) for start, end in zip(starts, ends, strict=True)]
 
     def sketch(self, shingles: U64) -> bytes:
         """128 minima of 32 bits, little endian: 512 bytes."""
@@ -90,6 +99,29 @@ class Sketcher:
             block = shingles[start : start + 512, None] * _MULTIPLY + _ADD
             np.minimum(best, (block >> np.uint64(32)).astype(np.uint32).min(axis=0), out=best)
         return best.astype("<u4").tobytes()
+
+
+def _mixed(words: U64) -> U64:
+    """A hash of each window of words."""
+    count = max(0, len(words) - SHINGLE + 1)
+    mixed = np.zeros(count, dtype=np.uint64)
+    for place in range(SHINGLE):
+        mixed += words[place : place + count] * _PLACE[place]
+    mixed ^= mixed >> np.uint64(33)
+    mixed *= np.uint64(0xFF51AFD7ED558CCD)
+    mixed ^= mixed >> np.uint64(33)
+    return mixed
+
+
+def _distinct(values: U64) -> U64:
+    """np.unique, without its preparations."""
+    ordered = np.sort(values)
+    if len(ordered) > 1:
+        first = np.empty(len(ordered), bool)
+        first[0] = True
+        np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+        ordered = ordered[first]
+    return ordered
 
 
 def jaccard(one: U64, other: U64) -> float:

@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -147,6 +148,7 @@ _ERROR = re.compile(
     r"\b(?:error|exception|traceback|failed|failure|invalid|not found|denied|unknown column)\b", re.IGNORECASE
 )
 _ODD = re.compile(r"[^\w\s.,:;!?'\"()\[\]{}<>@#$%&*+=/\\|^~`-]")
+_USUAL = bytes(code for code in range(128) if not _ODD.match(chr(code)))
 
 
 def measure(messages: Sequence[Mapping[str, Any]], goal: str) -> dict[str, float]:
@@ -168,13 +170,32 @@ def measure(messages: Sequence[Mapping[str, Any]], goal: str) -> dict[str, float
         len(answers[-1]) if answers else 0,
         sum(map(len, outputs)) / len(outputs) if outputs else 0,
         _share(not output.strip() for output in outputs),
-        _share(bool(_ERROR.search(output[:2000])) for output in outputs),
+        _share(_tells_of_error(output[:2000]) for output in outputs),
         1 - len(set(calls)) / len(calls) if calls else 0,
         _longest_run(calls),
         len(zlib.compress(raw, 1)) / len(raw) if raw else 0,
-        len(_ODD.findall(whole)) / len(whole) if whole else 0,
+        _odd(whole, raw) / len(whole) if whole else 0,
     )
     return {name: round(float(value), 6) for name, value in zip(FEATURES, values, strict=True)}
+
+
+_ERROR_WORDS = (
+    "error", "exception", "traceback", "failed", "failure", "invalid", "not found", "denied", "unknown column",
+)  # fmt: skip
+
+
+def _tells_of_error(text: str) -> bool:
+    """Most outputs have none of the words; then the expression, which costs ten times as much, is not asked."""
+    if text.isascii():
+        small = text.lower()
+        if not any(word in small for word in _ERROR_WORDS):
+            return False
+    return bool(_ERROR.search(text))
+
+
+def _odd(text: str, raw: bytes) -> int:
+    """How many characters _ODD finds; ASCII, which most runs are, is counted as bytes."""
+    return len(raw.translate(None, _USUAL)) if text.isascii() else len(_ODD.findall(text))
 
 
 def tool_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -264,6 +285,7 @@ def derive_domain(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping
     return min(found, key=lambda domain: (-found[domain], domain))
 
 
+@lru_cache(maxsize=4096)
 def _domain_of_tool(name: str) -> str:
     namespace = _NAMESPACE.match(name)
     if namespace:

@@ -88,12 +88,14 @@ class Shelf:
 
     def finish(self) -> None:
         """Link what stays as it was; a table without rows has a file without rows."""
-        for shard in self.shards:
-            if not (self.output / shard.file).is_file() and self._parent is not None:
-                link(self._parent / shard.file, self.output / shard.file)
-        for table in TABLES:
-            if not any(shard.table == table for shard in self.shards):
-                write_table(ROW.empty_table().cast(STORED), self.output / f"data/{table}-empty.parquet")
+        empty = [f"data/{table}-empty.parquet" for table in set(TABLES) - {shard.table for shard in self.shards}]
+        for file in (*(shard.file for shard in self.shards), *empty):
+            own = self.output / file
+            if not own.is_file() and self._parent is not None and (self._parent / file).is_file():
+                link(self._parent / file, own)
+        for file in empty:
+            if not (self.output / file).is_file():
+                write_table(ROW.empty_table().cast(STORED), self.output / file)
 
     def _crowd(self, table: str) -> list[Shard] | None:
         sizes: dict[int, list[Shard]] = defaultdict(list)

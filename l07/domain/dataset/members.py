@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -40,6 +41,13 @@ class Member:
     model_version: str = ""  # the released model that did the run; "": unknown
     subject: str = ""  # keyed hash of whose data it is; "": unknown
     cluster: int = 0  # the label of its near duplicates, 64 bits; 0: none is known
+
+    def but(self, **changes: Any) -> "Member":
+        """dataclasses.replace at a quarter of its price: every row goes through it a few times."""
+        other = object.__new__(Member)
+        for name in Member.__slots__:
+            object.__setattr__(other, name, changes[name] if name in changes else getattr(self, name))
+        return other
 
     @property
     def stratum(self) -> str:

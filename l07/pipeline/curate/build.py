@@ -167,8 +167,8 @@ def _drop_golden(work: Work, grouping: Grouping, golden: Sequence[Golden]) -> No
 
 def _like_golden(work: Work, golden: Sequence[Golden]) -> list[int]:
     first = len(work)
-    sketches = [work.twins.sketch(first + number, row.body) for number, row in enumerate(golden)]
-    asked = Bands.of(np.arange(first, first + len(golden), dtype=np.uint32), as_array(sketches))
+    sketches = work.twins.sketches({first + number: row.body for number, row in enumerate(golden)})
+    asked = Bands.of(np.arange(first, first + len(golden), dtype=np.uint32), as_array(list(sketches.values())))
     among = [*work.roll.bands, *((new,) if (new := work.new_bands()) is not None else ())]
     pairs = work.twins.pairs(asked, among, least=work.rules.cluster_similarity)
     keys = [row.key for row in golden]

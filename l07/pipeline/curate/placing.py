@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,4 +150,4 @@ def _into_tables(work: Work, grouping: Grouping) -> None:
         assert table in TABLES
         group = tasks.names[grouping.group[task]]
         if (member.table, member.group, member.split) != (table, group, split):
-            work.set(row, replace(member, table=table, group=group, split=split))
+            work.set(row, member.but(table=table, group=group, split=split))

@@ -8,7 +8,7 @@ run tells by itself belongs to intake.py.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def outliers(work: Work) -> None:
         member = new[of_key[key]]
         decision = "REVIEW" if "outlier_z" in reasons else member.decision
         scores = {**member.scores, **strange.scores}
-        work.set(of_key[key], replace(member, decision=decision, reasons=(*member.reasons, *reasons), scores=scores))
+        work.set(of_key[key], member.but(decision=decision, reasons=(*member.reasons, *reasons), scores=scores))
 
 
 def _normal(work: Work, new: Mapping[int, object]) -> list[Run]:

@@ -38,10 +38,15 @@ class Twins:
         self._sketcher = Sketcher()
         self._shingles: dict[int, U64] = {}
 
-    def sketch(self, row: int, body: Body) -> bytes:
-        """The sketch of a row whose text is at hand."""
-        shingles = self._shingles[row] = self._sketcher.shingles(action_text(body.goal, body.messages))
-        return self._sketcher.sketch(shingles)
+    def sketches(self, bodies: Mapping[int, Body]) -> dict[int, bytes]:
+        """The sketches of rows whose texts are at hand."""
+        found = self._shingles_of(bodies)
+        self._shingles |= found
+        return {row: self._sketcher.sketch(shingles) for row, shingles in found.items()}
+
+    def _shingles_of(self, bodies: Mapping[int, Body]) -> dict[int, U64]:
+        texts = [action_text(body.goal, body.messages) for body in bodies.values()]
+        return dict(zip(bodies, self._sketcher.shingles_of(texts), strict=True))
 
     def pairs(self, asked: Bands, among: Iterable[Bands], *, least: float) -> Pairs:
         """Every pair of one of `asked` and any row of `among`, from `least` on."""
@@ -53,8 +58,8 @@ class Twins:
         return {pair: similarity for pair, similarity in found if similarity >= least}
 
     def _fetch(self, rows: Sequence[int]) -> None:
-        for row, body in self._texts(rows).items() if rows else ():
-            self._shingles[row] = self._sketcher.shingles(action_text(body.goal, body.messages))
+        if rows:
+            self._shingles |= self._shingles_of(self._texts(rows))
 
     def _similarity(self, pair: tuple[int, int], told: float) -> float:
         one, other = (self._shingles.get(row) for row in pair)

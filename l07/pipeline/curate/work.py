@@ -3,7 +3,7 @@ columns."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -95,7 +95,7 @@ class Work:
         sketch = b"" if row in self.held else member.sketch
         self.held.discard(row)
         reasons = (*member.reasons, reason)
-        self.set(row, replace(member, reasons=reasons, table="", group="", split="", sketch=sketch))
+        self.set(row, member.but(reasons=reasons, table="", group="", split="", sketch=sketch))
 
     def leave_all(self, rows: Iterable[int], reason: str) -> None:
         there = list(rows)
@@ -142,16 +142,18 @@ class Work:
 
     def take(self, fresh: Sequence[Fresh]) -> None:
         """New rows come in without a table; their bodies go to the hold."""
+        bodies: dict[int, Body] = {}
         for one in fresh:
             row = self._new[one.member.key] = len(self)
-            member = one.member
             if one.provenance is not None:
-                self.lineage.append(Lineage(member.key, member.batch_id, one.provenance))
+                self.lineage.append(Lineage(one.member.key, one.member.batch_id, one.provenance))
             if one.example is not None:
-                self.held.add(row)
-                self.touched.add(row)
-                member = replace(member, sketch=self.twins.sketch(row, Body(one.example.goal, one.example.messages)))
-            self.set(row, member)
+                bodies[row] = Body(one.example.goal, one.example.messages)
+            self.set(row, one.member)
+        for row, sketch in self.twins.sketches(bodies).items():
+            self.set(row, self.changed[row].but(sketch=sketch))
+        self.held |= bodies.keys()
+        self.touched |= bodies.keys()
         self._hold.add([one.example for one in fresh if one.example is not None])
 
     def revise(self, revisions: Mapping[str, Revision]) -> None:
@@ -180,7 +182,7 @@ class Work:
         for row, value in nearest(self.pairs).items():
             if row in self.touched:
                 member = self.changed[row]
-                self.set(row, replace(member, scores={**member.scores, "nearest_similarity": round(value, 6)}))
+                self.set(row, member.but(scores={**member.scores, "nearest_similarity": round(value, 6)}))
 
     def _texts(self, rows: Sequence[int]) -> Mapping[int, Body]:
         """Of older rows; one that has left its table has none."""

@@ -63,6 +63,15 @@ def test_the_bands_find_almost_every_pair_at_0_8() -> None:
     assert found == pairs > 100
 
 
+def test_many_at_once_have_the_shingles_that_each_has_alone() -> None:
+    rng = random.Random(4)
+    texts = ["", "one", "two words", "a b c d e", "x x x x x x x x", *(words(rng, n) for n in range(60))]
+    together = Sketcher().shingles_of(texts)
+    assert [one.tolist() for one in together] == [Sketcher().shingles(text).tolist() for text in texts]
+    assert all((np.unique(one) == one).all() for one in together)
+    assert Sketcher().shingles_of([]) == []
+
+
 def test_strangers_do_not_meet() -> None:
     rng = random.Random(2)
     bands = a_band(*(sketch_of(words(rng, 100)) for _ in range(200)))
