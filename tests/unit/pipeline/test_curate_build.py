@@ -295,21 +295,6 @@ def test_the_better_scored_of_two_near_duplicates_of_a_task_stays() -> None:
     assert where(draft, "better")[0] in ("train", "validation", "test")
 
 
-@pytest.mark.parametrize("change", [" end", ""], ids=["near", "exact"])
-@pytest.mark.parametrize("later", [95.0, 75.0])
-def test_over_versions_too_the_better_scored_of_two_that_are_alike_stays(later: float, change: str) -> None:
-    text = " ".join(f"w{n}" for n in range(200))
-    first = built(
-        a_batch([*a_task_each(20), a_row("old", score=85.0, task_id="t", messages=a_conversation("g", text))])
-    )
-    new = a_row("new", score=later, task_id="t", messages=a_conversation("g", f"{text}{change}"))
-    second = built(a_batch([new, *a_task_each(1, prefix="n")], number=2), parent=Shelf().parent(first))
-    stays, leaves = ("new", "old") if later > 85 else ("old", "new")
-    assert where(second, stays)[0] in ("train", "validation", "test")
-    assert where(second, leaves)[0] == ""
-    assert where(second, leaves)[1][-1] == ("near_duplicate" if change else "exact_duplicate")
-
-
 def test_near_duplicates_of_two_tasks_both_stay_in_one_split() -> None:
     text = " ".join(f"w{n}" for n in range(200))
     twins = [
