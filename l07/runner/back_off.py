@@ -38,9 +38,11 @@ async def with_back_off(
     return None
 
 
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait, but no longer than until `stop`."""
+async def pause(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
+    """Wait, but no longer than until `stop`, or `wake`."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (stop, wake) if event is not None]
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -30,7 +30,7 @@ Report = Callable[[Mapping[str, Any]], None]
 TICK_S = 5.0
 ERASURES_S = 1.0
 MOST_BACK_OFF_S = 5.0  # a group forgets members that do not poll; and the input grows meanwhile
-RELAY_REST_S = 0.1
+RELAY_REST_S = 0.5  # then it looks whether another member left something; of its own this one is told at once
 LAST_RELAY_S = 2.0
 
 
@@ -48,6 +48,7 @@ class Ingest:
     watch: Watch
     erasures: forget.Known
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    outgoing: asyncio.Event = field(default_factory=asyncio.Event)  # something came into the outbox
     cleaned: int = 0  # by tombstones up to this entry the buffer was looked through
 
     async def step(self, *, merged: bool, timeout_s: float) -> int:
@@ -77,6 +78,8 @@ class Ingest:
             raise
         health.unsay("back_off")
         health.turned(moved=bool(done.records))
+        if sealed or done.sealed or done.counts["dead_letter"] or self.watch.alerts:
+            self.outgoing.set()
         if done.records or sealed:
             self._tell(done.records, done.counts, [*done.sealed, *sealed])
         return done.records
@@ -96,6 +99,7 @@ class Ingest:
         inputs = await self.bus.end_offsets(self.watch.topics)
         sealed = await self.buffer.tick(now_ms=now_ms, at_end=at_end, inputs=sorted(inputs))
         if sealed:
+            self.outgoing.set()
             self.report({"phase": "ingest", "sealed": list(sealed)})
 
     async def _hear_of_erasures(self) -> None:
@@ -132,7 +136,7 @@ class Ingest:
         """Batches with ticks, in one task because a subscription has one caller; and the outbox. Until stopped."""
         return (
             repeat(self.turn, self.stop, most_s=MOST_BACK_OFF_S),
-            repeat(self.relay, self.stop, rest_s=RELAY_REST_S),
+            repeat(self.relay, self.stop, rest_s=RELAY_REST_S, wake=self.outgoing),
         )
 
     async def drain(self, *, failed: asyncio.Task[None] | None = None) -> None:
@@ -175,13 +179,21 @@ class Ingest:
 
 
 async def repeat(
-    step: Callable[[], Awaitable[int]], stop: asyncio.Event, *, rest_s: float = 0.0, most_s: float = 30.0
+    step: Callable[[], Awaitable[int]],
+    stop: asyncio.Event,
+    *,
+    rest_s: float = 0.0,
+    most_s: float = 30.0,
+    wake: asyncio.Event | None = None,
 ) -> None:
-    """`step` again and again until stopped; rests after one that found nothing to do. `most_s`: longest back-off."""
+    """`step` again and again until stopped; rests after one that found nothing to do, until it is woken. `most_s`: longest
+    back-off."""
     while not stop.is_set():
+        if wake is not None:
+            wake.clear()
         done = await with_back_off(step, stop=stop, most_s=most_s)
         if not done and rest_s:
-            await pause(stop, rest_s)
+            await pause(stop, rest_s, wake)
 
 
 def open_erasures(settings: Settings) -> forget.Known:

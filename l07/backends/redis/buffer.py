@@ -104,7 +104,7 @@ class RedisBuffer:
 
     async def memory(self) -> Memory:
         """Asked often, so it also sees a server that came back with other settings. Raises E7452 and E7453 as `open`."""
-        info = await self._call("INFO")
+        info = await self._call("INFO", "memory", "persistence")  # all sections are ten times as much to read
         await check_settings(self._client, info)
         return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)))
 
