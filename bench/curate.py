@@ -61,8 +61,8 @@ def joined(path: Path) -> Iterator[SealedRow]:
 def _row(key: str, trace: tuple[bytes, int, dict[str, Any]], score: tuple[bytes, int, dict[str, Any]]) -> SealedRow:
     quality, confidence = score[2]["quality_score"], score[2]["confidence"]
     low = [
-        ("quality_score", quality < RULES.quality_threshold),
-        ("confidence", confidence < RULES.confidence_threshold),
+        ("low_score", quality < RULES.quality_threshold),
+        ("low_confidence", confidence < RULES.confidence_threshold),
     ]
     reasons = tuple(name for name, is_low in low if is_low)
     return SealedRow(
@@ -116,7 +116,7 @@ def tell(folder: Path) -> None:
     """Where the gate-passing runs went, by domain; where the others went."""
     passed: dict[str, Counter[str]] = defaultdict(Counter)
     failed: Counter[str] = Counter()
-    gates = {"quality_score", "confidence"}
+    gates = {"low_score", "low_confidence"}
     for member in read_members(folder):
         if gates & set(member["reasons"]):
             failed[member["table"] or member["reasons"][-1]] += 1

@@ -1,7 +1,7 @@
 """Near-duplicate clusters, kept over versions, and what of a version a person should look at: one cluster that is a large
 part of a track, a source whose runs are mostly incomplete."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from l07.domain.dataset import DisjointSets
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE
 from l07.domain.reasons import STAGES
-from l07.pipeline.curate.columns import Columns, Flags
+from l07.pipeline.curate.columns import Column, Columns, Flags
 from l07.pipeline.curate.work import DatasetWarning, Work
 
 LARGE, LEAST_ROWS = 0.05, 10  # of all runs of the track; fewer runs are no flood, whatever their share
@@ -51,8 +51,13 @@ class Watch:
 def watch(columns: Columns) -> Watch:
     """Of a version as it stands."""
     largest = _largest(columns)
-    sources = dict(_sources(columns))
-    clusters = {"clusters": largest.count, "rows": largest.all_rows, "largest": largest.told, "sources": sources}
+    clusters = {
+        "clusters": largest.count,
+        "rows": largest.all_rows,
+        "largest": largest.told,
+        "sources": dict(_kept(columns, columns.source, columns.sources.names)),
+        "domains": dict(_kept(columns, columns.domain, columns.domains.names)),
+    }
     return Watch(clusters, (*_flood(largest), *_incomplete(columns)))
 
 
@@ -93,11 +98,11 @@ def _flood(found: _Largest) -> Iterator[DatasetWarning]:
         )
 
 
-def _sources(columns: Columns) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """How much of what passed the gates is in a split, by source."""
+def _kept(columns: Columns, codes: Column, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """How much of what passed the gates is in a split, by name; `codes`: of each row."""
     passed = ~_having(columns, GATES)
-    for number, name in sorted(enumerate(columns.sources.names), key=lambda item: item[1]):
-        mine = columns.source == number
+    for number, name in sorted(enumerate(names), key=lambda item: item[1]):
+        mine = codes == number
         count, kept = int((mine & passed).sum()), int((mine & columns.learnt).sum())
         if name and mine.any():
             yield name, {"passed": count, "kept": kept, "share_kept": round(kept / count, 6) if count else None}

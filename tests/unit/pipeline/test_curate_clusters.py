@@ -3,10 +3,15 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+import pytest
+
+from l07.backends.parquet import read_manifest
+from l07.backends.worker import build_version
 from l07.domain.quality import CurateRules
 from l07.pipeline.curate.build import Draft, build
-from l07.ports import SealedBatch, SealedRow
+from l07.ports import CurateRequest, SealedBatch, SealedRow
 from tests.curation import Shelf, a_batch, a_conversation, a_row, a_task_each, words
 
 RULES = CurateRules(outliers=False)
@@ -77,6 +82,24 @@ def test_a_run_that_is_like_two_clusters_makes_them_one() -> None:
     assert draft.statistics["clusters"]["clusters"] == 1
 
 
+@pytest.mark.parametrize("n", range(5))
+def test_whom_the_new_run_is_not_like_itself_gets_its_label_too(n: int) -> None:
+    """Five times with other names: which of the three is the smallest draw is chance."""
+    first = a_batch([*a_task_each(20), alike(f"a{n}"), alike(f"m{n}", changed=range(90, 100))])
+    draft = built(first, a_batch([*a_task_each(5, prefix="x"), alike(f"b{n}", changed=range(80, 100))], number=2))
+    assert list(Counter(labels(draft).values()).values()) == [3]
+
+
+def test_labels_come_through_the_files(tmp_path: Path) -> None:
+    first = a_batch([*a_task_each(20), alike("a"), alike("b")])
+    second = a_batch([*a_task_each(5, prefix="x"), alike("c")], number=2)
+    one, two = tmp_path / "one", tmp_path / "two"
+    build_version(CurateRequest("default", [first], RULES, None, None, one))
+    assert read_manifest(one)["clusters"]["largest"]["rows"] == 2
+    build_version(CurateRequest("default", [second], RULES, one, None, two))
+    assert read_manifest(two)["clusters"]["largest"]["rows"] == 3
+
+
 def test_the_order_of_rows_does_not_show_in_labels() -> None:
     rows = [*a_task_each(20), *(alike(f"f{n}") for n in range(4))]
     assert labels(built(a_batch(rows))) == labels(built(a_batch(rows[::-1])))
@@ -86,7 +109,9 @@ def test_ordinary_runs_warn_of_nothing_and_each_source_says_what_was_kept() -> N
     low = [row._replace(reasons=("low_score",)) for row in a_task_each(4, prefix="low", score=20.0)]
     draft = built(a_batch([*a_task_each(20), *low]))
     assert draft.warnings == ()
-    assert draft.statistics["clusters"]["sources"] == {"/l02/agents": {"passed": 20, "kept": 20, "share_kept": 1.0}}
+    kept = {"passed": 20, "kept": 20, "share_kept": 1.0}
+    assert draft.statistics["clusters"]["sources"] == {"/l02/agents": kept}
+    assert draft.statistics["clusters"]["domains"] == {"home": kept}
 
 
 def test_a_source_whose_runs_mostly_break_one_rule_is_named() -> None:
