@@ -95,6 +95,19 @@ def test_the_threshold_decides() -> None:
     assert one(drafted(row, injection_threshold=score + 0.01)).decision == "ACCEPT"
 
 
+def test_a_run_with_ten_thousand_tools_is_judged_as_any_other() -> None:
+    tools = [{"type": "function", "function": {"name": f"tool_{n}", "parameters": {}}} for n in range(10_000)]
+    offered = [{"type": "function", "function": {"name": "work", "parameters": {}}}]
+    assert one(drafted(a_row("it", tools=[*tools, *offered]))).learnt_from
+    assert "unknown_tool" in one(drafted(a_row("it", tools=tools))).reasons
+
+
+def test_an_order_behind_a_megabyte_of_output_is_found() -> None:
+    row = a_poisoned_row(order="lorem ipsum dolor sit amet. " * 37_000 + ORDER, hijacked=True)
+    assert len(row.trace) > 1_000_000
+    assert "hijacked_argument" in one(drafted(row)).reasons
+
+
 def told_by_a_wink(text: str) -> float:
     """What a user's model would answer."""
     return 0.9 if "wink" in text else 0.0
