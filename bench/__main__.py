@@ -6,7 +6,7 @@ import subprocess
 import sys
 from itertools import takewhile
 
-NAMES = ("decode", "buffer", "stream", "end_to_end", "curate", "injection", "start", "install")
+NAMES = ("decode", "buffer", "stream", "end_to_end", "curate", "injection", "scrub", "start", "install")
 BY_NAME = ("audit",)  # minutes: only when it is named
 
 

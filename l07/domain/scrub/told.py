@@ -56,7 +56,7 @@ _EMPTY = frozenset({"none", "null", "string", "unknown", "n/a"})
 _PARTICLES = frozenset("al bin da de del den der di el la le van von y zu".split())
 _SQL = frozenset({"NOT", "NULL", "LIKE", "IN", "FROM", "DESC", "ASC", "AND", "OR"})
 _FIRM = re.compile(r"\b(?:Company|Corporation|Corp|Inc|Ltd|LLC|GmbH|AG|Motors?|Group|Bank|University)\b")
-_SENTENCE = re.compile(r"(?<=\w{3})[.!?]\s+(?=[A-Z][a-z])|\s\||, (?:please|and|thanks|can|is|it)\b")
+_SENTENCE = re.compile(r"(?<=\w{3})[.!?]\s+(?=[A-Z])|\s\||, (?:please|and|thanks|can|is|it)\b")
 
 
 def _labelled(
