@@ -86,7 +86,9 @@ def tell_rows(runs: Sequence[TrainingExample]) -> None:
     """By source: rows in which something is replaced or kept, and the kinds."""
     for mode in MODES[:2]:
         policy = Policy(personal=mode)
-        replaced, kept, total = defaultdict(Counter[str]), defaultdict(Counter[str]), Counter[str]()
+        total = Counter[str]()
+        replaced: dict[str, Counter[str]] = defaultdict(Counter)
+        kept: dict[str, Counter[str]] = defaultdict(Counter)
         for run in runs:
             clean = scrub(run.goal, run.messages, run.tools, policy=policy, task=(run.goal,))
             total[run.domain] += 1

@@ -115,7 +115,8 @@ def test_what_is_neither_a_secret_nor_personal_stays(text: str) -> None:
         ("ethereum_address", "0xde0B295669a9FD93d5F28D9Ec85E40f4cb697BAe", "0xde0B295669a9FD93d5F28D9Ec85E40f4cb697BAe"),
         ("gps_position", "home_location: 52.5200, 13.4050", "52.5200, 13.4050"), ("date_of_birth", "dob: 1985-03-12", "1985-03-12"),
         ("date_of_birth", "Geburtsdatum 12. März 1985", "12. März 1985"), ("person_name", '"full_name": "Chloé O\'Brien"', "Chloé O'Brien"),
-        ("person_name", "My name is Mia Li and I", "Mia Li"), ("person_name", "my last name is Smith. I think", "Smith"), ("postal_address", '"home_address": "12 Elm Ave, Austin"', "12 Elm Ave, Austin"),
+        ("person_name", "My name is Mia Li and I", "Mia Li"), ("person_name", "my last name is Smith. I think", "Smith"),
+        ("postal_address", '"home_address": "12 Elm Ave, Austin"', "12 Elm Ave, Austin"),
         ("passport_mrz", MRZ, MRZ),
     ],
 )  # fmt: skip
