@@ -34,6 +34,25 @@ class _Event(msgspec.Struct, gc=False):
     data_base64: Any = None
 
 
+class _Part(msgspec.Struct, gc=False, omit_defaults=True):
+    execution_id: Any = None
+    plan_id: Any = None
+
+
+class _Data(_Part, gc=False, omit_defaults=True):
+    subject_id: Any = None
+    trace: _Part | None = None
+    plan: _Part | None = None
+    planning_trace: _Part | None = None
+
+
+class _Usual(_Event, gc=False):
+    """Skips the conversation unread."""
+
+    data: _Data | None = None
+
+
+_usual = msgspec.json.Decoder(_Usual).decode
 _event = msgspec.json.Decoder(_Event).decode
 _anything = msgspec.json.Decoder().decode
 _NAMED = re.compile(rb'"(execution_id|plan_id|subject_id|source)"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9.eE+-]+)')
@@ -43,10 +62,14 @@ _KINDS = {"execution_id": "execution", "plan_id": "plan"}
 
 def of_event(body: bytes) -> Whose:
     """Of one JSON document; what it does not say, or what is no JSON, names nobody."""
+    event: _Event
     try:
-        event = _event(body)
+        event = _usual(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return NOBODY
+        try:
+            event = _event(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return NOBODY
     data = _data(event)
     keys = {f"{_KINDS[name]}:{value}" for name, value in _ids(data)}
     subject = text_of(data.get("subject_id"))
@@ -71,6 +94,8 @@ def _data(event: _Event) -> Mapping[str, Any]:
             data = _anything(base64.b64decode(event.data_base64))
         except (ValueError, RecursionError):  # msgspec's and UTF-8's errors are among them
             return {}
+    if isinstance(data, _Data):
+        data = msgspec.to_builtins(data)
     return data if isinstance(data, dict) else {}
 
 
