@@ -26,6 +26,7 @@ from l07.settings import Settings
 log = logging.getLogger("l07.forget")
 
 PURPOSE = "l07 forget"
+CURATING = ("l07 run", "consumers.curate")  # who holds the folder, and does what is ordered
 LOOK_S = 0.2
 
 
@@ -57,7 +58,7 @@ async def order_erasure(settings: Settings, ask: Asked, *, reason: str, by: str,
     """Record it, see it done, search for what is left.
 
     Raises ErasureOpen (E7126) when it is not done within `wait_s`; it stays recorded, and whoever runs next does it.
-    FileNotRewritten E7125; SecretExposed E7120, SecretMissing E7121."""
+    FolderInUse E7405 where the folder is held by who does not, FileNotRewritten E7125; SecretExposed E7120, SecretMissing E7121."""
     known, marks = open_erasures(settings), backends.open_marks(settings)
     erasure, already = await forget.order(known, marks, ask.kind, [ask.name], reason=reason, by=by, at=now_text())
     counts = await _see_to_it(settings, known, wait_s)
@@ -137,9 +138,9 @@ async def _hands(settings: Settings, known: forget.Known, stack: AsyncExitStack)
     try:
         stack.enter_context(backends.held_folder(settings, purpose=PURPOSE))
     except FolderInUse as err:
-        if err.context.get("purpose") in (PURPOSE, backends.READING):
-            raise
-        return None
+        if err.context.get("purpose") in CURATING:
+            return None
+        raise
     bus = await stack.enter_async_context(backends.open_bus(settings))
     buffer = await stack.enter_async_context(backends.open_buffer(settings))
     return Hands(known, buffer, bus, await _shelf(settings, stack), alone=True)

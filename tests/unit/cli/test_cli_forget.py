@@ -60,6 +60,14 @@ def test_where_a_run_is_at_work_that_does_nothing_the_order_stands_and_says_so(l
     assert len(list((D / "ledgers" / "erasures").glob("0*.json"))) == 1
 
 
+def test_a_folder_that_somebody_else_holds_is_said_at_once_and_the_order_stands(l07) -> None:
+    D.mkdir()
+    with DataLock(D, purpose="LearningService"):
+        said = forget(l07, "--execution", "run-1")
+    assert (said.status, said.err[:5]) == (1, "E7405")
+    assert len(list((D / "ledgers" / "erasures").glob("0*.json"))) == 1
+
+
 def test_what_the_search_finds_is_named(l07, monkeypatch) -> None:
     from l07.service.searching import search
 

@@ -12,7 +12,7 @@ import pytest
 
 from l07.backends.kafka.config import brokers
 from l07.backends.store import FolderLeases
-from l07.errors import BusUnavailable, MoveNotAllowed, TrainExtraMissing
+from l07.errors import BusForbidden, BusUnavailable, MoveNotAllowed, TrainExtraMissing
 from l07.pipeline import train
 from l07.ports import Progress
 from l07.service import controlling
@@ -355,3 +355,38 @@ async def test_the_group_s_prefix_is_put_before_its_name_once(tmp_path: Path) ->
     ):
         pass
     assert asked == ["acme.train", "acme.release"]
+
+
+# ------------------------------------------------------------------ erasure
+
+
+async def test_an_erasure_that_a_person_must_help_stops_nothing_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, tried, told = a_control([]), [], []
+
+    async def due(_: Any) -> bool:
+        return True
+
+    async def forbidden(_: Any) -> bool:
+        tried.append("once")
+        raise BusForbidden("no right to delete")
+
+    async def stuck(known: Any, trouble: str, *, at: str) -> None:
+        told.append((known, trouble))
+
+    class Lent:
+        async def claim(self, name: str, owner: str) -> str:
+            return name
+
+        async def release(self, lease: str) -> None:
+            return
+
+    monkeypatch.setattr(controlling, "is_due", due)
+    monkeypatch.setattr(controlling, "finish", forbidden)
+    monkeypatch.setattr(controlling.forget, "stuck", stuck)
+    running.leases = Lent()  # type: ignore[assignment]
+    running.hands = SimpleNamespace(known="known")  # type: ignore[assignment]
+    for _turn in range(3):
+        await running._erase()
+    assert tried == ["once"], "not again and again"
+    assert running.health.reasons["erasure"].code == "E7411"
+    assert told == [("known", "E7411: no right to delete")]
