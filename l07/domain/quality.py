@@ -33,6 +33,9 @@ class CurateRules:
     exact_duplicates: bool = True
     near_duplicates: bool = True
     outliers: bool = True
+    doubt: bool = True
+    doubt_run_share: float = 0.14
+    doubt_label_share: float = 0.04
     injection: bool = True
     injection_threshold: float = 0.45  # score of a hijacked run, 0-1
     injection_scanner: str = ""

@@ -25,6 +25,14 @@ class Outliers(Group):
     enabled: bool = Field(True, description="runs built unlike the others of their source go to review")
 
 
+class Doubt(Group):
+    enabled: bool = Field(
+        True, description="runs that look spoilt, and scores that look wrong, go to review; see docs/filter.md"
+    )
+    run_share: Fraction = Field(0.14, description="of the new accepted runs of a source at most, as doubtful runs")
+    label_share: Fraction = Field(0.04, description="of its accepted, and of its rejected runs, as doubtful labels")
+
+
 class Injection(Group):
     enabled: bool = Field(
         True, description="runs that did what a tool's output told them to are quarantined; that one was read is noted"
@@ -63,6 +71,7 @@ class Filter(Group):
     completeness: Completeness = Field(default_factory=Completeness)
     duplicates: Duplicates = Field(default_factory=Duplicates)
     outliers: Outliers = Field(default_factory=Outliers)
+    doubt: Doubt = Field(default_factory=Doubt)
     injection: Injection = Field(default_factory=Injection)
     scrub: Scrub = Field(default_factory=Scrub, description="what happens to secrets and to personal data")
     max_secrets: int = Field(5, ge=0, description="more different secrets in a run than this: quarantine")

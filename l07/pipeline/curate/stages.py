@@ -15,6 +15,7 @@ import numpy as np
 from l07.domain.drawing import reservoir
 from l07.domain.outliers import RESERVOIR, Run, strangeness
 from l07.pipeline.curate.columns import word
+from l07.pipeline.curate.doubting import doubt
 from l07.pipeline.curate.twins import drop_duplicates, rows_of
 from l07.pipeline.curate.work import Work
 
@@ -77,6 +78,7 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "duplicates": Stage(duplicates, ("exact_duplicates", "near_duplicates")),
     "outliers": Stage(outliers, ("outliers",)),
+    "doubt": Stage(doubt, ("doubt",)),
 }
 
 

@@ -14,6 +14,7 @@ from l07.domain.example import Provenance, TrainingExample
 from l07.domain.quality import CurateRules
 from l07.pipeline.curate.columns import DECISION, I64, LEVEL_NAMES, SPLIT_CODES, TABLE, TABLE_NAMES, Columns, Flags
 from l07.pipeline.curate.intake import Fresh, Revision, revised
+from l07.pipeline.curate.readings import Readings
 from l07.pipeline.curate.roll import Roll, bands_of
 from l07.pipeline.curate.twins import Bodies, Body, Pairs, Twins, nearest
 
@@ -62,7 +63,8 @@ class Work:
         self.counts: Counter[str] = Counter()
         self.warnings: list[DatasetWarning] = []
         self.pairs: Pairs = {}
-        self.twins = Twins(self._texts)
+        self.twins = Twins(self.texts_of)
+        self.readings = Readings(seed=rules.seed)
         self._bodies, self._hold = bodies, hold
         self._new: dict[str, int] = {}
         self._before: dict[int, Member] = {}
@@ -149,6 +151,8 @@ class Work:
                 self.lineage.append(Lineage(one.member.key, one.member.batch_id, one.provenance))
             if one.example is not None:
                 bodies[row] = Body(one.example.goal, one.example.messages)
+                if self.rules.doubt:
+                    self.readings.add(one.member, one.example)
             self.set(row, one.member)
         for row, sketch in self.twins.sketches(bodies).items():
             self.set(row, self.changed[row].but(sketch=sketch))
@@ -184,7 +188,7 @@ class Work:
                 member = self.changed[row]
                 self.set(row, member.but(scores={**member.scores, "nearest_similarity": round(value, 6)}))
 
-    def _texts(self, rows: Sequence[int]) -> Mapping[int, Body]:
+    def texts_of(self, rows: Sequence[int]) -> Mapping[int, Body]:
         """Of older rows; one that has left its table has none."""
         table = self.roll.columns.table
         keys = {m.key: row for row, m in self.before([row for row in rows if table[row]]).items()}

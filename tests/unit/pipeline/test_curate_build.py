@@ -127,7 +127,7 @@ def test_when_two_groups_merge_test_wins_and_the_train_rows_leave() -> None:
     talk = [dict(message) for message in shelf.texts[train.key].messages]
     link = a_row("link", messages=[{**talk[0], "content": bridge}, *talk[1:]], task_id=test.task.split("/")[1])
     second = built(a_batch([link], number=2), parent=parent, rules=replace(RULES, cluster_similarity=0.3))
-    assert where(second, train.key.split(":")[1]) == ("", ("outlier_not_judged", "split_conflict"))
+    assert where(second, train.key.split(":")[1]) == ("", ("outlier_not_judged", "doubt_not_judged", "split_conflict"))
     assert second.members["execution:link"].table == second.members[test.key].table == "test"
     assert str(second.number) == "1.1.0"
 
@@ -375,7 +375,7 @@ def test_a_run_without_a_goal_is_known_and_never_kept() -> None:
 
 def test_too_few_rows_of_a_domain_are_said_not_to_be_judged() -> None:
     draft = built(a_batch([*a_task_each(40), *a_task_each(5, prefix="few", domain="work")]))
-    assert where(draft, "few000")[1] == ("outlier_not_judged",)
+    assert where(draft, "few000")[1] == ("outlier_not_judged", "doubt_not_judged")
     assert "outlier_not_judged" not in where(draft, "e000")[1]
 
 

@@ -178,6 +178,7 @@ SWITCHES = {
     "filter.duplicates.exact": "exact_duplicates",
     "filter.duplicates.near": "near_duplicates",
     "filter.outliers.enabled": "outliers",
+    "filter.doubt.enabled": "doubt",
     "filter.injection.enabled": "injection",
 }
 

@@ -1,0 +1,95 @@
+"""Doubt in a build: what goes to review, what stays as it was, what an update costs."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from l07.domain.doubt import judge
+from l07.domain.quality import CurateRules
+from l07.pipeline.curate import doubting
+from l07.pipeline.curate.build import Draft, build
+from l07.ports import SealedRow
+from tests.curation import Shelf, a_batch, a_row
+from tests.doubt import Run, a_failure, a_purchase
+
+RULES = CurateRules(outliers=False, near_duplicates=False, exact_duplicates=False)
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "RUN_TREES", 15)
+    monkeypatch.setattr(judge, "LABEL_TREES", 15)
+
+
+def the_row(ident: str, run: Run, task: int, **more: Any) -> SealedRow:
+    return a_row(ident, messages=list(run.messages), goal=run.goal, task_id=f"t{task}", domain="shop", **more)
+
+
+def the_shop(*, tasks: int = 40, spoilt: int = 0) -> list[SealedRow]:
+    """Three attempts at each task, `spoilt` of them cut in the middle."""
+    rows = []
+    for n in range(tasks * 3):
+        run = a_purchase(n // 3)
+        cut = Run(run.messages[:4], run.goal) if n % 3 == 0 and n < 3 * spoilt else run
+        rows.append(the_row(f"r{n:03}", cut, n // 3, offset=n))
+    return rows
+
+
+def built(rows: list[SealedRow], rules: CurateRules = RULES, **more: Any) -> Draft:
+    draft = build([a_batch(rows)], rules, **more)
+    assert isinstance(draft, Draft), draft
+    return draft
+
+
+def in_review(draft: Draft) -> set[str]:
+    return {member.key.split(":")[1] for member in draft.members.values() if member.table == "review"}
+
+
+def test_spoilt_runs_are_in_review_with_their_reason_and_score() -> None:
+    draft = built(the_shop(spoilt=4))
+    assert {f"r{n:03}" for n in (0, 3, 6, 9)} <= in_review(draft)
+    member = draft.members["execution:r000"]
+    assert "doubtful_run" in member.reasons
+    assert member.scores["doubt_run"] > draft.members["execution:r050"].scores["doubt_run"]
+
+
+def test_the_stage_off_changes_nothing() -> None:
+    draft = built(the_shop(spoilt=4), replace(RULES, doubt=False))
+    assert in_review(draft) == set()
+    assert not any(member.reasons or member.scores.keys() & {"doubt_run"} for member in draft.members.values())
+
+
+def test_the_order_of_rows_does_not_show() -> None:
+    rows = the_shop(spoilt=4)
+    assert built(rows).digest == built(rows[::-1]).digest
+
+
+def test_a_good_run_with_a_bad_score_is_no_contrast() -> None:
+    rows = the_shop(tasks=60)
+    rows += [the_row(f"f{n:03}", a_failure(n), n, offset=900 + n, score=20.0) for n in range(59)]
+    rows += [the_row("wrong", a_purchase(59), 59, offset=999, score=20.0)]
+    member = built(rows, replace(RULES, doubt_label_share=0.1)).members["execution:wrong"]
+    others = [m.scores["doubt_label"] for m in built(rows).members.values() if m.key[10] == "f"]
+    assert member.scores["doubt_label"] > max(others)
+
+
+def test_a_small_update_is_judged_against_older_rows_which_keep_their_verdicts() -> None:
+    first = built(the_shop())
+    before = {key: (member.decision, member.reasons) for key, member in first.members.items()}
+    fresh = a_purchase(90)
+    rows = [the_row("good", fresh, 90), the_row("cut", Run(fresh.messages[:4], fresh.goal), 91)]
+    second = built(rows, parent=Shelf().parent(first))
+    scores = {name: second.members[f"execution:{name}"].scores["doubt_run"] for name in ("good", "cut")}
+    assert scores["cut"] > scores["good"] + 1
+    assert {key: (second.members[key].decision, second.members[key].reasons) for key in before} == before
+
+
+def test_of_older_rows_only_the_newest_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubting, "ENOUGH", 110)
+    first = built(the_shop())
+    parent = Shelf().parent(first)
+    asked: list[str] = []
+    watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
+    built([the_row("new", a_purchase(90), 90)], parent=watched)
+    assert len(set(asked)) == 110
