@@ -82,6 +82,4 @@ def _with(member: Member, doubt: Doubt) -> Member:
     if not said and member.decision != "ACCEPT":
         return member
     decision = "REVIEW" if doubt.doubtful_run or doubt.doubtful_label else member.decision
-    return replace(
-        member, decision=decision, reasons=(*member.reasons, *doubt.reasons), scores={**member.scores, **said}
-    )
+    return member.but(decision=decision, reasons=(*member.reasons, *doubt.reasons), scores={**member.scores, **said})
