@@ -110,7 +110,8 @@ def _ranked(runs: Sequence[Run], members: Sequence[int], scores: F64) -> dict[st
     z = _upper_z(scores)
     at_least = len(ordered) - np.searchsorted(ordered, scores, side="left") - 1
     share = at_least / max(1, len(ordered) - 1)
-    return {runs[row].key: Strangeness(float(share[i]), float(z[i])) for i, row in enumerate(members) if runs[row].new}
+    pairs = zip(members, share.tolist(), z.tolist(), strict=True)
+    return {runs[row].key: Strangeness(rank, far) for row, rank, far in pairs if runs[row].new}
 
 
 def _upper_z(scores: F64) -> F64:

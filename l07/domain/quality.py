@@ -29,6 +29,7 @@ class CurateRules:
     scanners: tuple[str, ...] = ()
     contrast_ratio: float = 2.0
     max_examples: int = 500_000
+    max_per_task: int = 0  # 0: any number
     completeness: bool = True  # the switches of the stages; a stage that is off changes nothing
     exact_duplicates: bool = True
     near_duplicates: bool = True

@@ -67,6 +67,9 @@ class Filter(Group):
     near_duplicate_similarity: Fraction = Field(
         0.95, description="within a task a row this similar to a better one is dropped"
     )
+    max_per_task: int = Field(
+        0, ge=0, description="rows of a task in the splits at most, chosen by chance; 0: any number"
+    )
     cluster_similarity: Fraction = Field(0.7, description="rows this similar share a group, so that they share a split")
     completeness: Completeness = Field(default_factory=Completeness)
     duplicates: Duplicates = Field(default_factory=Duplicates)

@@ -194,6 +194,7 @@ def rules_of(settings: Settings, track: Track) -> CurateRules:
         scanners=rule.scanners,
         contrast_ratio=settings.contrast.max_ratio,
         max_examples=track.max_examples,
+        max_per_task=rule.max_per_task,
         completeness=rule.completeness.enabled,
         exact_duplicates=rule.duplicates.exact,
         near_duplicates=rule.duplicates.near,

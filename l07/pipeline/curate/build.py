@@ -121,6 +121,7 @@ def build(
     run_stages(work)
     grouping = place(work)
     _drop_golden(work, grouping, golden)
+    _cap_tasks(work)
     _cap(work)
     return _draft(work, grouping, hold, parent, whole if erased else None)
 
@@ -175,6 +176,18 @@ def _like_golden(work: Work, golden: Sequence[Golden]) -> list[int]:
     same = {member.key: row for row, member in work.changed.items() if row >= len(work.roll)}
     known = [row for row in (*work.roll.find(keys), *(same.get(key, -1) for key in keys)) if row >= 0]
     return [*known, *(row for pair in pairs for row in pair if row < first)]
+
+
+def _cap_tasks(work: Work) -> None:
+    """At most max_per_task rows of a task in the splits: a task with 500 attempts must not be half of a dataset."""
+    columns, rules = work.columns, work.rules
+    learnt = np.flatnonzero(columns.learnt)
+    if rules.max_per_task and len(learnt):
+        order = np.argsort(drawing.mixed(columns.draw[learnt], seed=rules.seed, purpose="task cap"), kind="stable")
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order))
+        stay = drawing.lowest_of_each(columns.task[learnt], ranks, rules.max_per_task)
+        work.leave_all(np.delete(learnt, stay).tolist(), "task_cap")
 
 
 def _cap(work: Work) -> None:

@@ -93,3 +93,15 @@ def test_of_older_rows_only_the_newest_are_read(monkeypatch: pytest.MonkeyPatch)
     watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
     built([the_row("new", a_purchase(90), 90)], parent=watched)
     assert len(set(asked)) == 110
+
+
+def test_a_task_with_many_attempts_is_capped_the_same_way_every_time() -> None:
+    rows = [*the_shop(), *(the_row(f"m{n:03}", a_purchase(90, seed=n), 90, offset=500 + n) for n in range(50))]
+    rules = replace(RULES, doubt=False, max_per_task=5)
+    draft = built(rows, rules)
+    left = [member for member in draft.members.values() if member.task == "shop/t90" and member.learnt_from]
+    assert len(left) == 5
+    assert sum(member.learnt_from for member in draft.members.values()) == 125
+    assert draft.members.keys() == built(rows, replace(rules, max_per_task=0)).members.keys()
+    assert {"task_cap"} == {r for m in draft.members.values() if not m.table for r in m.reasons}
+    assert draft.digest == built(rows[::-1], rules).digest
