@@ -10,7 +10,7 @@ from l07.errors import BufferFull, BufferUnavailable
 from l07.events.record import Message
 from l07.ports import Applied, IngestBatch
 from l07.runner import Halts
-from l07.service.ingesting import Ingest, opened_ingest
+from l07.service.ingesting import Ingest, opened_ingest, repeat
 from l07.settings import load_settings
 
 pytestmark = pytest.mark.slow  # each starts the embedded server
@@ -88,3 +88,29 @@ async def test_alerts_leave_with_the_outbox_and_stay_while_the_bus_is_away(inges
     assert ingest.watch.alerts == []
     ends = await ingest.bus.end_offsets([ingest.settings.topics.events])
     assert sum(ends.values()) == 2
+
+
+async def test_a_dead_letter_wakes_the_relay(ingest: Ingest) -> None:
+    assert not ingest.outgoing.is_set()
+    while not (await ingest.buffer.status()).outbox:
+        await ingest.turn()
+    while ingest.stream.under_way():
+        await ingest.turn()
+    assert ingest.outgoing.is_set()
+
+
+async def test_a_step_that_rests_is_done_again_when_it_is_woken() -> None:
+    stop, wake, turns = asyncio.Event(), asyncio.Event(), asyncio.Queue[None]()
+
+    async def step() -> int:
+        turns.put_nowait(None)
+        return 0
+
+    task = asyncio.create_task(repeat(step, stop, rest_s=60.0, wake=wake))
+    async with asyncio.timeout(5):
+        await turns.get()
+        for _ in range(3):
+            wake.set()
+            await turns.get()
+        stop.set()
+        await task
