@@ -1,7 +1,7 @@
 """Rules for secrets: what says itself what it is, then what a label or a place makes a secret.
 
-The shapes of tokens are those that their issuers document; gitleaks 8.30 and secretlint 13 were read beside them for
-kinds that were missing. None of their text is here."""
+The shapes of tokens are those that their issuers document. A sixth of gitleaks' rules was looked at for kinds that were
+missing; none of their text is here."""
 
 from collections.abc import Iterator
 
