@@ -2,6 +2,7 @@
 G7 held.
 
     python -m bench.curate [EVENTS.jsonl] [--count 1000] [--shuffle SEED]
+    python -m bench.curate [EVENTS.jsonl] --rows 10000,100000 [--long]       at those sizes: see scaling.py
 
 Without a file it asks ../shared/tools/traces_to_events.py for the real runs; where that is not, it says so and measures nothing.
 """
@@ -189,6 +190,10 @@ def _done(row: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
+    if {"--rows", "--long"} & {word.split("=")[0] for word in sys.argv}:
+        from bench import scaling
+
+        sys.exit(scaling.main())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=1000)

@@ -60,7 +60,7 @@ _ADD = np.array([next(_STREAM) for _ in range(PERMUTATIONS)], dtype=np.uint64)
 class _Words(dict[str, int]):
     """The hash of each word; MOST of them are remembered, for logs are full of words that come once."""
 
-    MOST = 1_000_000
+    MOST = 200_000
 
     def __missing__(self, word: str) -> int:
         if len(self) >= self.MOST:
