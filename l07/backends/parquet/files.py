@@ -33,10 +33,13 @@ def write_table(table: pa.Table, path: Path) -> None:
             file.write_table(table, row_group_size=ROW_GROUP if "messages" in table.column_names else None)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Raises DatasetUnreadable (E7103)."""
+def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: Sequence[str] = ()) -> pa.Table:
+    """`coded`: columns of text with few values, which stay numbers and their names.
+
+    Raises DatasetUnreadable (E7103)."""
+    names = None if columns is None else list(columns)
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
+        return pq.read_table(path, columns=names, partitioning=None, read_dictionary=list(coded) or None)
     except (OSError, pa.ArrowException) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
 

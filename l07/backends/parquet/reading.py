@@ -159,9 +159,12 @@ def _rows_in(folder: Path, group: str | None) -> int:
 
 def members_table(folder: Path, columns: Sequence[str]) -> pa.Table:
     """Everyone as a table; `columns` of RUN and STANDING. Its manifest need not be there yet."""
-    runs = _parts(folder, "runs", [name for name in RUN.names if name in columns])
-    standing = _parts(folder, "standing", [name for name in STANDING.names if name in columns])
-    return pa.table([*runs.columns, *standing.columns], names=[*runs.column_names, *standing.column_names])
+    found: dict[str, pa.Array] = {}
+    for kind, schema in (("runs", RUN), ("standing", STANDING)):
+        for name in schema.names:
+            if name in columns:  # one after the other, so that no more than one is there twice
+                found[name] = _parts(folder, kind, [name]).column(name).combine_chunks()
+    return pa.table(found)
 
 
 def read_names(folder: Path) -> Iterable[tuple[str, str, str]]:

@@ -21,6 +21,9 @@ from l07.errors import DatasetUnreadable
 from l07.pipeline.curate.columns import DECISION, I64, LEVEL, TABLE, Book, Column, Columns
 from l07.pipeline.curate.roll import F64, Grouping, Roll
 
+CODED = (
+    "task", "source", "domain", "task_type", "batch_id", "model_version", "decision", "table", "group", "split", "subject",
+)  # fmt: skip
 SEPARATOR = "\x1f"
 FEATURE_COUNT = 13
 
@@ -45,8 +48,8 @@ class State:
         self.folder, self.manifest = folder, manifest
         self.segments = [Segment(**one) for one in manifest["segments"]]
         names = [name for name in RUN.names if name != "features"]
-        self.runs = _joined([read_table(folder / s.file("runs"), names) for s in self.segments])
-        self.standing = _joined([read_table(folder / s.file("standing")) for s in self.segments])
+        self.runs = _joined([read_table(folder / s.file("runs"), names, coded=CODED) for s in self.segments])
+        self.standing = _joined([read_table(folder / s.file("standing"), coded=CODED) for s in self.segments])
         if len(self.runs) != len(self.standing) or len(self.runs) != sum(s.rows for s in self.segments):
             raise DatasetUnreadable(f"{folder}: its segments have other numbers of rows than the manifest says")
 
@@ -114,7 +117,7 @@ class StoredRoll(Roll):
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables).combine_chunks()
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
 def _features(column: pa.Array) -> F64:
@@ -162,7 +165,8 @@ def _columns(runs: pa.Table, standing: pa.Table) -> Columns:
 
 def _coded(column: pa.ChunkedArray) -> tuple[Column, list[str]]:
     """Numbers and the names that they stand for."""
-    encoded = column.combine_chunks().dictionary_encode()
+    array = column.combine_chunks()
+    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     return encoded.indices.to_numpy().astype("i4"), encoded.dictionary.to_pylist()
 
 

@@ -25,7 +25,7 @@ from l07.backends.parquet.files import (
     write_table,
 )
 from l07.backends.parquet.reading import members_table, read_lines
-from l07.backends.parquet.schema import BODY, LINEAGE
+from l07.backends.parquet.schema import BODY, LINEAGE, STANDING
 from l07.backends.parquet.shards import FAN, Shelf, said_of, shards_of, tier
 from l07.backends.parquet.sketches import open_bands, write_bands
 from l07.backends.parquet.state import Segment, State, StoredRoll, groups_table, runs_table, standing_table
@@ -136,7 +136,7 @@ def _write_standing(draft: Draft, output: Path, state: State | None, placed: Map
     for segment in state.segments if state else ():
         mine = rows[(rows >= segment.first) & (rows < segment.first + segment.rows)]
         if state is not None and len(mine):
-            table = state.standing.slice(segment.first, segment.rows)
+            table = state.standing.slice(segment.first, segment.rows).cast(STANDING)
             now = _standing(draft, mine.tolist(), placed)
             order = np.arange(segment.rows)
             order[mine - segment.first] = segment.rows + np.arange(len(mine))
