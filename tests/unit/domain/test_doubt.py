@@ -70,6 +70,13 @@ def test_the_same_runs_have_the_same_doubts_to_the_bit() -> None:
     assert first != judged(attempts, runs, seed=8)
 
 
+def test_the_same_run_has_the_same_numbers_whatever_its_label() -> None:
+    rejected = an_attempt("w", a_purchase(0), task="t0", accepted=False)
+    attempts = [*a_source(RUNS), rejected]
+    source = judge._Source(attempts, seed=7)
+    assert source.row(rejected) == source.row(attempts[0])
+
+
 def test_only_new_runs_are_judged() -> None:
     attempts = [*a_source(RUNS, new=False), an_attempt("n", a_purchase(99), task="t99")]
     assert set(judged(attempts)) == {"n"}

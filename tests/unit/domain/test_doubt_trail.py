@@ -86,6 +86,7 @@ def test_a_label_does_not_show_in_what_a_run_is_compared_with() -> None:
     habits = habits_of(("t", trail, number < 3) for number, trail in enumerate(trails))
     accepted, rejected = (habits.compare("t", trail, trail, Counted("t", trails[0])) for trail in trails[2:])
     assert accepted == rejected
+    assert accepted[CONTEXT.index("agreement")] == 1
 
 
 def test_an_output_that_other_attempts_did_not_get_disagrees() -> None:
