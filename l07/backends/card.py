@@ -142,7 +142,22 @@ def _clusters(manifest: Mapping[str, Any]) -> str:
         )
     rows = [(name, one["passed"], one["kept"], _percent(one["share_kept"])) for name, one in found["sources"].items()]
     table = _table(("source", "passed the gates", "in a split", "share"), rows[:MOST_REASONS])
-    return f"## Clusters and sources\n\n{alike}\n\n{table}"
+    return f"## Clusters and sources\n\n{alike}{_diversity(manifest)}\n\n{table}"
+
+
+def _diversity(manifest: Mapping[str, Any]) -> str:
+    found = manifest.get("diversity")
+    if not found:
+        return ""
+    tasks, strata, deeds = found["tasks"], found["strata"], found["deeds"]
+    told = (
+        f" {tasks['different']} tasks, as many as {tasks['effective']:.1f} equally frequent ones; the largest has"
+        f" {_percent(tasks['largest_share'])} of the rows. {strata['filled']} of {strata['possible']} strata (source, domain,"
+        f" task type, difficulty) have a row."
+    )
+    if deeds["rows"]:
+        told += f" {_percent(deeds['different_share'])} of {deeds['rows']} runs made calls that no other run made."
+    return told
 
 
 def _curriculum(manifest: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from l07.domain.example import TrainingExample
 from l07.domain.quality import CurateRules
 from l07.pipeline.curate.clusters import label, watch
 from l07.pipeline.curate.columns import TABLE, Columns, word
+from l07.pipeline.curate.diversity import diversity
 from l07.pipeline.curate.forgetting import without
 from l07.pipeline.curate.intake import Fresh, Hashed, Revision, read_in, unhashed
 from l07.pipeline.curate.placing import generic_deeds, place
@@ -235,7 +236,7 @@ def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, wh
         lineage=sorted(work.lineage, key=lambda line: (line.key, line.batch_id)),
         difference=difference,
         digest=digest_of(columns),
-        statistics={**statistics(told), "clusters": watched.clusters},
+        statistics={**statistics(told), "clusters": watched.clusters, "diversity": diversity(columns)},
         counts=dict(sorted(work.counts.items())),
         meaning=meaning,
         warnings=(*work.warnings, *watched.warnings),
