@@ -30,7 +30,9 @@ def diversity(columns: Columns) -> dict[str, Any]:
             "rows": len(deeds),
             "different_share": round(len(np.unique(deeds)) / len(deeds), 6) if len(deeds) else None,
         },
-        "strata": _strata([part[learnt] for part in (columns.source, columns.domain, columns.task_type, columns.level)]),
+        "strata": _strata(
+            [part[learnt] for part in (columns.source, columns.domain, columns.task_type, columns.level)]
+        ),
     }
 
 

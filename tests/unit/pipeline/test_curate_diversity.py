@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from l07.domain.quality import CurateRules
 from l07.pipeline.curate.build import Draft, build
 from l07.pipeline.curate.columns import TABLE, Columns
 from l07.pipeline.curate.diversity import diversity
-from tests.curation import RULES, a_batch, a_task_each
+from tests.curation import a_batch, a_task_each
+
+RULES = CurateRules()
 
 
 def columns(tasks: list[int], *, table: str = "train", deeds: list[int] | None = None) -> Columns:
