@@ -99,4 +99,4 @@ def _release(ports: Ports) -> Routes:
 
 def input_topics(settings: Settings) -> tuple[str, ...]:
     """What the ingest reads."""
-    return (settings.topics.traces, settings.topics.planning, settings.topics.scores)
+    return settings.topics.read

@@ -144,8 +144,9 @@ def buffer_rules(settings: Settings) -> "BufferRules":
 
     topics = settings.topics
     return BufferRules(
-        trace_topics=frozenset({topics.traces, topics.planning}),
+        trace_topics=frozenset({topics.traces, topics.planning, *topics.of_payloads}),
         score_topics=frozenset({topics.scores}),
+        payload_topics=frozenset(topics.of_payloads),
         quality_threshold=settings.filter.quality_threshold,
         confidence_threshold=settings.filter.confidence_threshold,
         wait_s=settings.join.wait_s,

@@ -29,6 +29,7 @@ INBOUND: Mapping[str, tuple[str, ...]] = {  # channel -> what is read from it
     "planning": ("plan",),
     "scores": ("score",),
     "reviews": ("review",),
+    "payloads": ("request", "response"),
 }
 MODES = ("structured", "binary")
 KAFKA = "0.5.0"  # version of the bindings
@@ -37,6 +38,8 @@ _KEYS = {
     "plan": "plan_id; any key is read",
     "score": "execution_id; any key is read",
     "review": "execution_id; any key is read",
+    "request": "any key is read",
+    "response": "any key is read",
 }
 
 Json = dict[str, Any]
@@ -54,7 +57,7 @@ def document(settings: Settings) -> Json:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/cloudevents+json",
-        "channels": {name: _channel(name, settings) for name in type(settings.topics).model_fields},
+        "channels": {name: _channel(name, settings) for name in _channels(settings)},
         "operations": dict(_operations(settings)),
         "components": {
             "messageTraits": _traits(),
@@ -67,6 +70,11 @@ def document(settings: Settings) -> Json:
 def page() -> str:
     """The file's text."""
     return json.dumps(document(Settings()), indent=1, ensure_ascii=False) + "\n"
+
+
+def _channels(settings: Settings) -> Sequence[str]:
+    """Topics that have a name; KServe's has none until somebody sets it."""
+    return [name for name in type(settings.topics).model_fields if getattr(settings.topics, name)]
 
 
 def _on_channel(channel: str) -> Sequence[str]:
@@ -116,7 +124,8 @@ def _operation(action: str, component: str, channel: str, messages: Sequence[str
 
 
 def _messages(settings: Settings) -> Iterator[tuple[str, Json]]:
-    for role in ROLES:
+    used = {message for name in _channels(settings) for message in _on_channel(name)}
+    for role in (role for role in ROLES if f"{role}.{MODES[0]}" in used):
         names: Sequence[str] = getattr(settings.types, role)
         for mode in MODES:
             yield f"{role}.{mode}", _inbound(role, mode, names)

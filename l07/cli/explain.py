@@ -183,8 +183,8 @@ def _places(standing: Iterable[View]) -> Iterator[Place]:
     for line in standing:
         for event in line["events"]:
             for name in ("trace_at", "score_at"):
-                if event.get(name):
-                    topic, partition, offset = str(event[name]).rsplit(":", 2)
+                for place in str(event.get(name) or "").split():
+                    topic, partition, offset = place.rsplit(":", 2)
                     yield topic, int(partition), int(offset)
 
 

@@ -48,7 +48,7 @@ async def on_bus(
     needles = _needles(ident)
     rules = ingest_rules(settings, cluster="explain")
     async with open_bus(settings, check=False) as bus:
-        ends = await bus.end_offsets([topics.traces, topics.planning, topics.scores])
+        ends = await bus.end_offsets(topics.read)
         source = _every(bus, ends, tell) if scan else _at(bus, known)
         events, read = [], 0
         async for record in source:

@@ -61,8 +61,8 @@ def summarise(provenance: Iterable[Mapping[str, Any]], *, rows: int) -> dict[str
         if rows < 0 or len(sample) < rows:
             sample.append(row)
         for at in (row.get("trace_at"), row.get("score_at")):
-            if at:
-                _widen(partitions, str(at))
+            for place in str(at or "").split():  # of a pair both stand in one
+                _widen(partitions, place)
     ordered = dict(sorted(partitions.items(), key=lambda item: TopicPartition.parse(item[0])))
     events = sum(span["records"] for span in ordered.values())
     return {"rows": total, "events": events, "partitions": ordered, "sample": sample}

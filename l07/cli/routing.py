@@ -12,6 +12,7 @@ HEADERS = ((b"content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
 
 class _Head(msgspec.Struct):
+    id: Any = None
     type: Any = None
     partitionkey: Any = None
     subject: Any = None
@@ -28,16 +29,19 @@ _ids = msgspec.json.Decoder(_Ids)
 
 
 class Router:
-    """A line to a message: topic by type; key: the first of `partitionkey`, `subject`, `execution_id`, `plan_id`."""
+    """A line to a message: topic by type; key: the first of `partitionkey`, `subject`, `execution_id`, `plan_id`; of a
+    request or a response the event's id, so that they share a partition."""
 
     def __init__(self, settings: Settings, *, other: str | None = None) -> None:
         topics, types = settings.topics, settings.types
         self._other = other or topics.traces
+        self._payloads = topics.payloads
         self._topics = {
             **dict.fromkeys(types.review, topics.reviews),
             **dict.fromkeys(types.score, topics.scores),
             **dict.fromkeys(types.plan, topics.planning),
             **dict.fromkeys(types.trace, topics.traces),
+            **(dict.fromkeys((*types.request, *types.response), topics.payloads) if topics.payloads else {}),
         }
         self.topic_of_type = lru_cache(maxsize=1024)(self._topic_of_type)
 
@@ -48,7 +52,8 @@ class Router:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Message(self._other, None, line, HEADERS, timestamp_ms)
         topic = self.topic_of_type(head.type) if isinstance(head.type, str) else self._other
-        return Message(topic, _key(head), line, HEADERS, timestamp_ms)
+        key = _key(head) or (_bytes(head.id) if topic == self._payloads else None)
+        return Message(topic, key, line, HEADERS, timestamp_ms)
 
     def _topic_of_type(self, name: str) -> str:
         """`com.agentic.execution.completed` is `execution.completed`; a type that nobody reads goes to the default."""
@@ -62,13 +67,14 @@ class Router:
 
 def _key(head: _Head) -> bytes | None:
     for value in (head.partitionkey, head.subject):
-        if isinstance(value, str) and value:
-            return value.encode("utf-8", "surrogatepass")
+        if key := _bytes(value):
+            return key
     try:
         ids = _ids.decode(head.data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    for value in (ids.execution_id, ids.plan_id):
-        if isinstance(value, str) and value:
-            return value.encode("utf-8", "surrogatepass")
-    return None
+    return _bytes(ids.execution_id) or _bytes(ids.plan_id)
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) and value else None

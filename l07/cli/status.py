@@ -107,7 +107,7 @@ async def _lag(settings: Settings, positions: Mapping[str, int]) -> dict[str, in
         return {}
     topics = settings.topics
     async with open_bus(settings, check=False) as bus:
-        ends = await bus.end_offsets([topics.traces, topics.planning, topics.scores])
+        ends = await bus.end_offsets(topics.read)
     return {str(tp): max(0, end - positions.get(str(tp), 0)) for tp, end in ends.items()}
 
 

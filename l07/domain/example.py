@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from l07.events.normalise import normalise, read_score
+from l07.events.normalise import normalise, normalise_pair, read_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Provenance:
 
     trace_event: str  # CloudEvents id
     trace_source: str
-    trace_at: str  # "topic:partition:offset"
+    trace_at: str  # "topic:partition:offset"; of a response and its request both, with a space between them
     score_event: str | None
     score_source: str | None
     score_at: str | None
-    trace_sha256: str  # of the trace event's bytes
+    trace_sha256: str  # of the trace event's bytes; of a response's, then its request's
     batch_id: str = ""
 
 
@@ -76,12 +76,15 @@ def extract(
     confidence: float,
     trace_at: Place,
     evaluation_at: Place | None,
+    request: bytes | None = None,
+    request_at: Place | None = None,
     batch_id: str = "",
 ) -> TrainingExample | NoExample:
     """One joined run as an example. `score` and `confidence` are those that the buffer joined; the events say the rest.
+    With a `request`, `trace` is its response.
 
     Raises BadEvent (E70xx) when the bytes are no event; the buffer holds only such as were decoded once."""
-    run = normalise(trace)
+    run = normalise(trace) if request is None else normalise_pair(request, trace)
     said = read_score(evaluation if evaluation is not None else trace)
     if run.reason:
         return NoExample(key, run.reason, run.subject_id or said.subject_id)
@@ -103,11 +106,11 @@ def extract(
         provenance=Provenance(
             trace_event=run.event_id,
             trace_source=run.source,
-            trace_at=_place(trace_at),
+            trace_at=" ".join(_place(at) for at in (trace_at, request_at) if at),
             score_event=said.event_id if evaluation_at else None,
             score_source=said.source if evaluation_at else None,
             score_at=_place(evaluation_at) if evaluation_at else None,
-            trace_sha256=hashlib.sha256(trace).hexdigest(),
+            trace_sha256=hashlib.sha256(trace + (request or b"")).hexdigest(),
             batch_id=batch_id,
         ),
         model_version=said.model_version or run.model_version,

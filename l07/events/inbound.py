@@ -17,10 +17,11 @@ from l07.events.cloudevents import MAX_ID, Document, Envelope, check_time, plain
 from l07.events.dialects import UNKNOWN, RunData, chat, genai, known, pick, reason_of, talk_of
 from l07.events.dialects.common import Confidence, QualityScore, Share
 from l07.events.modes import structured
+from l07.events.payloads import Payload, payload_of
 from l07.events.record import Record
 from l07.events.strict import compact, known_only, too_deep
 
-Role = Literal["trace", "plan", "score", "review", "other"]
+Role = Literal["trace", "plan", "score", "review", "request", "response", "other"]
 Verdict = Literal["accept", "reject", "fixed"]
 VERDICTS: Sequence[Verdict] = typing.get_args(Verdict)
 
@@ -36,10 +37,25 @@ class TypeNames:
     """Which type names are read as what; a reverse-DNS prefix before a name is allowed."""
 
     def __init__(
-        self, *, trace: Sequence[str], plan: Sequence[str], score: Sequence[str], review: Sequence[str] = ()
+        self,
+        *,
+        trace: Sequence[str],
+        plan: Sequence[str],
+        score: Sequence[str],
+        review: Sequence[str] = (),
+        request: Sequence[str] = (),
+        response: Sequence[str] = (),
     ) -> None:
+        named = {
+            "trace": trace,
+            "plan": plan,
+            "score": score,
+            "review": review,
+            "request": request,
+            "response": response,
+        }
         self._roles: dict[str, Role] = {}
-        for role, names in (("trace", trace), ("plan", plan), ("score", score), ("review", review)):
+        for role, names in named.items():
             self._roles.update(dict.fromkeys(names, typing.cast(Role, role)))
         self.known: dict[str, Role] = dict(self._roles)  # type names that were seen, and what they are
 
@@ -135,7 +151,7 @@ class ReviewData(msgspec.Struct, kw_only=True, gc=False):
     messages: list[chat.ChatMessage] | None = None
 
 
-Event = Trace | Score | Review | Other
+Event = Trace | Score | Review | Payload | Other
 
 
 def decode(record: Record, *, limits: Limits, names: TypeNames) -> Event:
@@ -243,6 +259,8 @@ def _careful(value: bytes, timestamp_ms: int, limits: Limits, names: TypeNames) 
     role = names.role(document.envelope.type)
     if role == "other":
         return Other(document.envelope)
+    if role in ("request", "response"):
+        return payload_of(document, role)
     data = _object(document)
     if role == "score":
         return _as_score(document.envelope, _typed(_score, data), document.value)

@@ -13,11 +13,13 @@ from l07.events.cloudevents import MAX_ID, OPTIONAL
 from l07.events.dialects import RunData
 from l07.events.inbound import VERDICTS, ReviewData, ScoreData
 
-ROLES: Mapping[str, type[msgspec.Struct]] = {
+ROLES: Mapping[str, Any] = {
     "trace": RunData,
     "plan": RunData,
     "score": ScoreData,
     "review": ReviewData,
+    "request": Any,  # whatever the model's server was asked: what cannot be read is a reason, no error
+    "response": Any,
 }
 
 _NULL = {"type": "null"}
@@ -106,6 +108,8 @@ _RULES: Mapping[str, list[dict[str, Any]]] = {
         ),
         _one(_has(confidence=_NUMBER), _has(confidence_level=_NUMBER)),
     ],
+    "request": [],
+    "response": [],
     "review": [
         _SAID_OF,
         {"properties": {"verdict": {"enum": list(VERDICTS)}, "reviewer": _NAME}},

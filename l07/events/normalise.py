@@ -1,13 +1,14 @@
 """From an event that was decoded once to what an example is made of: one conversation, whatever the dialect."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
-from l07.events.dialects import RunData, known, pick, reason_of, talk_of
-from l07.events.dialects.common import Confidence, QualityScore, Talk, text_of
+from l07.events.dialects import RunData, chat, known, kserve, pick, reason_of, talk_of
+from l07.events.dialects.common import Confidence, QualityScore, Talk, Unusable, filled, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Conversation:
     goal: str
     outcome: str
     final_answer: str
-    dialect: str  # "chat", "steps", "task_definition", "plans", or "" when none fits
+    dialect: str  # "chat", "steps", "task_definition", "plans", "genai", "kserve", or "" when none fits
     domain: str | None
     task_type: str | None
     task_id: str | None
@@ -57,6 +58,14 @@ class _Run(msgspec.Struct, gc=False):
     data: RunData
 
 
+class _Payload(msgspec.Struct, gc=False):
+    id: str
+    source: str
+    data: Any = None
+    namespace: Any = None
+    inferenceservicename: Any = None
+
+
 class _Said(msgspec.Struct, kw_only=True, gc=False):
     quality_score: QualityScore | None = None
     confidence: Confidence | None = None
@@ -75,6 +84,7 @@ class _Evaluation(msgspec.Struct, gc=False):
 
 
 _run = msgspec.json.Decoder(_Run).decode
+_payload = msgspec.json.Decoder(_Payload).decode
 _evaluation = msgspec.json.Decoder(_Evaluation).decode
 
 
@@ -84,8 +94,28 @@ def normalise(body: bytes) -> Conversation:
     A run that cannot be an example has a reason: its Trace's, or one that shows only in its messages (bad_arguments,
     unsupported_content)."""
     event = _run(body)
-    data = event.data
-    name, dialect = pick(data)
+    return _told(event.id, event.source, event.data, *pick(event.data))
+
+
+def normalise_pair(request: bytes, response: bytes) -> Conversation:
+    """The bodies of two Payloads of one id as one conversation; source and id are the response's. Never fails either."""
+    asked, said = _payload(request), _payload(response)
+    try:
+        found, why = kserve.exchange(asked.data, said.data), ""
+    except Unusable as err:
+        found, why = kserve.Exchange(()), str(err)
+    names = (text for value in (said.namespace, said.inferenceservicename) if (text := filled(value)))
+    data = RunData(
+        messages=list(found.messages),
+        tools=list(found.tools) or None,
+        outcome=found.outcome or None,
+        agent_id="/".join(names) or None,
+    )
+    told = _told(said.id, said.source, data, kserve.NAME, chat)
+    return replace(told, reason=why or told.reason)
+
+
+def _told(ident: str, source: str, data: RunData, name: str, dialect: ModuleType | None) -> Conversation:
     reason = reason_of(data, dialect)
     talk = Talk() if dialect is None or reason in ("unknown_role", "no_messages") else talk_of(data, dialect)
     return Conversation(
@@ -103,8 +133,8 @@ def normalise(body: bytes) -> Conversation:
         subject_id=text_of(data.subject_id),
         context=talk.context,
         reason=reason or talk.reason,
-        event_id=event.id,
-        source=event.source,
+        event_id=ident,
+        source=source,
     )
 
 

@@ -29,6 +29,8 @@ NOBODY = Whose(frozenset(), frozenset(), frozenset())
 
 
 class _Event(msgspec.Struct, gc=False):
+    id: Any = None
+    type: Any = None
     source: Any = None
     data: Any = None
     data_base64: Any = None
@@ -56,6 +58,7 @@ _usual = msgspec.json.Decoder(_Usual).decode
 _event = msgspec.json.Decoder(_Event).decode
 _anything = msgspec.json.Decoder().decode
 _NAMED = re.compile(rb'"(execution_id|plan_id|subject_id|source)"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9.eE+-]+)')
+PAYLOADS = (".request", ".response")
 _PARTS = ("trace", "plan", "planning_trace")
 _KINDS = {"execution_id": "execution", "plan_id": "plan"}
 
@@ -72,6 +75,8 @@ def of_event(body: bytes) -> Whose:
             return NOBODY
     data = _data(event)
     keys = {f"{_KINDS[name]}:{value}" for name, value in _ids(data)}
+    if _is_payload(event):
+        keys.add(f"execution:{event.id}")
     subject = text_of(data.get("subject_id"))
     source = event.source if isinstance(event.source, str) else ""
     return Whose(frozenset(keys), frozenset({subject} - {""}), frozenset({source} - {""}))
@@ -85,6 +90,12 @@ def of_anything(value: bytes, headers: Headers = (), key: bytes | None = None) -
     labels = {text for raw in (key, *(text for _, text in headers)) if (text := _text(raw))}
     keys = {f"{kind}:{label}" for label in labels for kind in _KINDS.values()}
     return found | Whose(frozenset(keys), frozenset(labels), frozenset(labels))
+
+
+def _is_payload(event: _Event) -> bool:
+    """A request or a response, whatever the settings call it: its run has the event's own id."""
+    kind = event.type if isinstance(event.type, str) else ""
+    return isinstance(event.id, str) and kind.endswith(PAYLOADS)
 
 
 def _data(event: _Event) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from l07.domain.marks import KEY, SOURCE, SUBJECT
 from l07.errors import BadEvent, L07Error
 from l07.events import inbound, whose
 from l07.events.deadletter import LETTER, TYPES, DeadLetterData
+from l07.events.payloads import Payload
 from l07.events.record import Message, Record, TopicPartition
 from l07.pipeline.compiled import COMPILED, Scan, scanner
 from l07.ports import Half, Ignored, IngestBatch, Part, Side, Slice, Unreadable
@@ -61,7 +62,13 @@ def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
     types = settings.types
     return IngestRules(
         limits=inbound.Limits(max_bytes=settings.ingest.max_event_bytes, max_age_s=settings.ingest.max_event_age_s),
-        names=inbound.TypeNames(trace=types.trace, plan=types.plan, score=types.score, review=types.review),
+        names=inbound.TypeNames(
+            trace=types.trace,
+            plan=types.plan,
+            score=types.score,
+            review=types.review,
+            **({"request": types.request, "response": types.response} if settings.topics.payloads else {}),
+        ),
         tracks=[
             TrackRule(name, frozenset(track.match.domains), frozenset(track.match.sources))
             for name, track in settings.tracks.items()
@@ -149,6 +156,8 @@ def careful(record: Record, part: int, rules: IngestRules) -> Item:
             part, record.offset, record.timestamp_ms, event.key, "score", event.content, "", "",
             event.score, event.confidence, event.evaluation_id, event.body,
         )  # fmt: skip
+    if isinstance(event, Payload):
+        return _payload_half(event, record, part, rules)
     if isinstance(event, inbound.Review):  # checked and counted; no dataset changes by it yet (docs/wire.md)
         return Ignored(part, record.offset, "review")
     return Ignored(part, record.offset, "type_not_read")
@@ -162,6 +171,17 @@ def _trace_half(event: inbound.Trace, record: Record, part: int, rules: IngestRu
     return Half(
         part, record.offset, record.timestamp_ms, event.key, side, event.content, track, event.reason,
         event.score, event.confidence, event.evaluation_id, event.body,
+    )  # fmt: skip
+
+
+def _payload_half(event: Payload, record: Record, part: int, rules: IngestRules) -> Half | Ignored:
+    """Nobody says its domain; of a pair the response's track counts."""
+    track = rules.track("", event.envelope.source)
+    if track is None:
+        return Ignored(part, record.offset, "no_track")
+    return Half(
+        part, record.offset, record.timestamp_ms, event.key, event.part, event.content, track, event.reason,
+        None, None, "", event.body,
     )  # fmt: skip
 
 

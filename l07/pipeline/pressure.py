@@ -45,7 +45,7 @@ CALM = Pressure("open", frozenset(), None)
 def pressure_rules(settings: Settings) -> PressureRules:
     topics, rules = settings.topics, settings.backpressure
     return PressureRules(
-        traces=frozenset({topics.traces, topics.planning}),
+        traces=frozenset({topics.traces, topics.planning, *topics.of_payloads}),
         scores=frozenset({topics.scores}),
         pause_at=rules.pause_at,
         resume_at=rules.resume_at,

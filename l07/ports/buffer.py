@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from l07.events.record import Message, TopicPartition
 
-Side = Literal["trace", "score", "both"]
+Side = Literal["trace", "score", "both", "request", "response"]
 
 
 class Part(NamedTuple):
@@ -21,7 +21,8 @@ class Part(NamedTuple):
 
 
 class Half(NamedTuple):
-    """One valid record of a run: its trace, its score, or both in one. `part` is an index into the batch's parts."""
+    """One valid record of a run: its trace, its score, or both in one; or one of the request and the response that are a trace
+    together. `part` is an index into the batch's parts."""
 
     part: int
     offset: int
@@ -31,7 +32,7 @@ class Half(NamedTuple):
     content: (
         bytes  # 8 bytes of a digest of what counts in this half; equal: a repeat, different: a conflict or a revision
     )
-    track: str  # of a trace; "" for a score
+    track: str  # of a trace, and of its parts; "" for a score
     reason: str  # why this trace can never be an example ("no_goal", ...); "" when it can
     score: float | None  # 0-100
     confidence: float | None  # 0-1
@@ -97,6 +98,8 @@ class SealedRow(NamedTuple):
     trace_at: tuple[str, int, int]  # topic, partition, offset
     evaluation_at: tuple[str, int, int] | None
     revision: bool = False  # a score for a run that an earlier batch sealed; `trace` is empty then
+    request: bytes | None = None  # of a trace that came as request and response; `trace` is the response then
+    request_at: tuple[str, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class Trail:
     "full": joined and rejected when its batch kept no more of the rejected; "expired"; "erased"; "unknown": never came, or is forgotten."""
 
     state: str
-    side: str = ""  # of the waiting half
+    side: str = ""  # of the waiting half, or of several
     since_ms: int | None = None  # record time of the waiting half
     batch_id: str = ""
     reasons: tuple[str, ...] = ()  # of the gates, while the batch is open or sealed; empty: it passed

@@ -129,7 +129,7 @@ class DatasetCurator:
         raise AssertionError("a refusal raises")
 
     def _is_erased(self, row: SealedRow) -> bool:
-        run = HeldRun(row.key, [body for body in (row.trace, row.evaluation) if body])
+        run = HeldRun(row.key, [body for body in (row.trace, row.request, row.evaluation) if body])
         return bool(self.folder.erased) and is_run_erased(run, self.folder.erased)
 
     def _row(self, number: int, example: TrainingExample) -> SealedRow:
@@ -154,7 +154,8 @@ def _sealed(name: str, rows: Sequence[SealedRow], now: datetime) -> SealedBatch:
     """The id follows from what is in it, so that the same call twice is one batch."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(repr((row.key, row.score, row.confidence, row.decision, row.trace, row.evaluation)).encode())
+        parts = (row.key, row.score, row.confidence, row.decision, row.trace, row.evaluation)
+        digest.update(repr((*parts, row.request) if row.request else parts).encode())
     accepted = sum(row.decision == "ACCEPT" for row in rows)
     seal = Seal(
         batch_id=f"{name}-python-{digest.hexdigest()[:16]}",

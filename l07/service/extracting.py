@@ -88,6 +88,8 @@ class TrainingDataExtractor:
             confidence=row.confidence,
             trace_at=row.trace_at,
             evaluation_at=row.evaluation_at,
+            request=row.request,
+            request_at=row.request_at,
         )
         if isinstance(example, NoExample):
             self._reasons[example.reason] += 1
@@ -113,6 +115,8 @@ def _row(run: Run, settings: Settings) -> SealedRow:
         evaluation=score.body if score else None,
         trace_at=(PLACE.topic, PLACE.partition, trace.offset),
         evaluation_at=(PLACE.topic, PLACE.partition, score.offset) if score else None,
+        request=run.request.body if run.request else None,
+        request_at=(PLACE.topic, PLACE.partition, run.request.offset) if run.request else None,
     )
 
 

@@ -9,11 +9,13 @@ from l07.ports import Half
 
 @dataclass(slots=True)
 class Run:
-    """A trace, and the score that counts; None: its own."""
+    """A trace, and the score that counts; None: its own. Of a pair `trace` is the response, and `request` stands beside it."""
 
     trace: Half | None = None
     score: Half | None = None
     seen: set[bytes] = field(default_factory=set)  # contents of its scores
+    request: Half | None = None
+    alone: Half | None = None  # a request or a response without the other
 
     @property
     def judge(self) -> Half | None:
@@ -41,13 +43,32 @@ def join(halves: Iterable[Half], *, prefer_separate: bool = False) -> Joined:
     duplicates: Counter[str] = Counter()
     for half in halves:
         run = runs.setdefault(half.key, Run())
-        reason = _score(run, half, prefer_separate) if half.side == "score" else _trace(run, half, prefer_separate)
+        reason = _reason(run, half, prefer_separate)
         if reason:
             duplicates[reason] += 1
         if run.trace is not None and run.judge is not None:
             complete.setdefault(half.key, run)
     waiting = sum(1 for key, run in runs.items() if key not in complete)
     return Joined(list(complete.values()), waiting, dict(sorted(duplicates.items())))
+
+
+def _reason(run: Run, half: Half, prefer_separate: bool) -> str:
+    if half.side in ("request", "response"):
+        return _part(run, half)
+    return _score(run, half, prefer_separate) if half.side == "score" else _trace(run, half, prefer_separate)
+
+
+def _part(run: Run, half: Half) -> str:
+    other = run.alone
+    if run.trace is not None or (other is not None and other.side == half.side):
+        known = (run.trace, run.request, other)
+        return "repeat" if any(one and one.content == half.content for one in known) else "trace_conflict"
+    if other is None:
+        run.alone = half
+        return ""
+    request, response = (half, other) if half.side == "request" else (other, half)
+    run.request, run.trace, run.alone = request, response._replace(reason=response.reason or request.reason), None
+    return ""
 
 
 def _trace(run: Run, half: Half, prefer_separate: bool) -> str:

@@ -12,6 +12,18 @@ class Topics(Group):
     reviews: str = Field("learning.reviews", description="what a person said of a run")
     events: str = Field("learning.events", description="what we emit")
     dlq: str = Field("learning.dlq", description="what could not be read")
+    payloads: str = Field(
+        "", description="where KServe's payload logger writes requests and responses; empty: they are not read"
+    )
+
+    @property
+    def of_payloads(self) -> tuple[str, ...]:
+        return (self.payloads,) if self.payloads else ()
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """What the ingest reads; each once."""
+        return tuple(dict.fromkeys((self.traces, self.planning, self.scores, *self.of_payloads)))
 
 
 class Types(Group):
@@ -26,6 +38,14 @@ class Types(Group):
         ("evaluation.completed", "evaluation.quality_score_computed"), description="type names of a score"
     )
     review: tuple[str, ...] = Field(("review.recorded",), description="type names of a person's verdict")
+    request: tuple[str, ...] = Field(
+        ("org.kubeflow.serving.inference.request",),
+        description="type names of what a model was asked, each ends with `.request`; read where `topics.payloads` is set",
+    )
+    response: tuple[str, ...] = Field(
+        ("org.kubeflow.serving.inference.response",),
+        description="type names of what it answered, each ends with `.response`; read where `topics.payloads` is set",
+    )
     prefix: str = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*\.)*$",

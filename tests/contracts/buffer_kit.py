@@ -18,12 +18,14 @@ from l07.ports import Half, Ignored, IngestBatch, Part, Side, Unreadable
 TRACES = TopicPartition("execution.traces", 0)
 MORE_TRACES = TopicPartition("execution.traces", 1)
 SCORES = TopicPartition("evaluation.quality_scores", 0)
+PAYLOADS = TopicPartition("inference.payloads", 0)
 DAY_MS = 86_400_000
 T0 = 20_000 * DAY_MS  # a day's first millisecond
 
 RULES = BufferRules(
-    trace_topics=frozenset({"execution.traces", "planning.traces"}),
+    trace_topics=frozenset({"execution.traces", "planning.traces", "inference.payloads"}),
     score_topics=frozenset({"evaluation.quality_scores"}),
+    payload_topics=frozenset({"inference.payloads"}),
     wait_s=3600,
     seals={"default": SealTrigger(count=1000, max_age_s=600, min_count=2)},
 )
@@ -51,6 +53,23 @@ def a_score(
     what = content(key, score, confidence, evaluation)
     body = f"score {key} {score} {confidence} {evaluation}".encode()
     return Half(0, at, time, f"execution:{key}", "score", what, "", "", score, confidence, evaluation, body)
+
+
+def a_part_of_run(
+    side: Side, key: str, *, at: int = 0, text: str = "", reason: str = "", track: str = "default", time: int = T0
+) -> Half:
+    """A request or a response."""
+    what = content(side, text)
+    body = f"{side} {key} {text}".encode()
+    return Half(0, at, time, f"execution:{key}", side, what, track, reason, None, None, "", body)
+
+
+def a_request(key: str, **more: Any) -> Half:
+    return a_part_of_run("request", key, **more)
+
+
+def a_response(key: str, **more: Any) -> Half:
+    return a_part_of_run("response", key, **more)
 
 
 def a_scored_trace(key: str, score: float = 80.0, confidence: float = 0.9, *, at: int = 0, time: int = T0) -> Half:
@@ -90,6 +109,9 @@ def a_part(tp: TopicPartition, start: int, end: int, records: Sequence[Half | Un
     return Part(tp, start, end, xxhash.xxh3_128_digest(f"{tp} {last.offset}".encode()), getattr(last, "time_ms", T0))
 
 
+COMES_ON = {"score": SCORES, "request": PAYLOADS, "response": PAYLOADS}
+
+
 class Feeder:
     """Feeds one record a batch, each at its partition's next offset."""
 
@@ -100,7 +122,7 @@ class Feeder:
     async def __call__(self, *records: Half | Unreadable | Ignored, tp: TopicPartition | None = None) -> list[str]:
         sealed: list[str] = []
         for record in records:
-            where = tp or (SCORES if isinstance(record, Half) and record.side == "score" else TRACES)
+            where = tp or COMES_ON.get(getattr(record, "side", ""), TRACES)
             batch = a_batch((where, [record]), start=self.next)
             self.next[where] = batch.parts[0].next
             applied = await self.buffer.apply(batch)

@@ -10,10 +10,45 @@ from typing import Any
 Place = tuple[str, int]  # "topic:partition", offset
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A response and its request, where a trace is: their places stand where its place does."""
+
+    response: Any
+    request: Any
+    side = "trace"
+    score = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.response, name)
+
+    @property
+    def content(self) -> Any:
+        return self.response.content, self.request.content
+
+    @property
+    def reason(self) -> str:
+        return str(self.response.reason or self.request.reason)
+
+    @property
+    def time_ms(self) -> int:
+        return max(self.response.time_ms, self.request.time_ms)
+
+    @property
+    def body(self) -> Any:
+        return self.response.body, self.request.body
+
+
+def places_of(place: Any) -> list[Place]:
+    """Of a pair two."""
+    return [place] if isinstance(place[0], str) else list(place)
+
+
 @dataclass(eq=False)
 class Run:
     trace: Any = None  # (place, half) of the accepted trace
-    trace_content: bytes | None = None
+    alone: Any = None  # (place, half) of a request or a response that waits for the other
+    trace_content: Any = None
     score: Any = None  # (place, half) of the winning separate score
     contents: set[bytes] = field(default_factory=set)
     batch: "Batch | None" = None
@@ -68,17 +103,19 @@ class Model:
             self.fixed[place] = ("rejected", item.reason)
         elif item.side == "score":
             self._score(place, item, self.runs[item.key])
+        elif item.side in ("request", "response"):
+            self._part(place, item, self.runs[item.key])
         else:
             self._trace(place, item, self.runs[item.key])
 
     def _trace(self, place: Place, half: Any, run: Run) -> None:
         if run.trace_content is not None:
             same = run.trace_content == half.content
-            self.fixed[place] = ("duplicate", "repeat" if same else "trace_conflict")
+            self._fix(place, "duplicate", "repeat" if same else "trace_conflict")
             return
         run.trace_content = half.content
         if run.dead:
-            self.fixed[place] = ("duplicate", "late")
+            self._fix(place, "duplicate", "late")
             return
         run.trace = (place, half)
         if half.side == "both" and run.score and self._beats(half, run.score[1]):
@@ -86,6 +123,29 @@ class Model:
             run.score = None
         if run.score or half.side == "both":
             self._complete(run, half.time_ms)
+
+    def _part(self, place: Place, half: Any, run: Run) -> None:
+        known = run.trace_content
+        if isinstance(known, tuple):
+            known = known[half.side == "request"]
+        if run.alone and run.alone[1].side == half.side:
+            same = run.alone[1].content == half.content
+            self.fixed[place] = ("duplicate", "repeat" if same else "trace_conflict")
+        elif run.alone:
+            other, run.alone = run.alone, None
+            (one, response), (two, request) = ((place, half), other)[:: 1 if half.side == "response" else -1]
+            self._trace((one, two), Pair(response, request), run)
+        elif known is not None:
+            otherwise = "late" if run.dead else "trace_conflict"
+            self.fixed[place] = ("duplicate", "repeat" if known == half.content else otherwise)
+        elif run.dead:
+            run.trace_content = half.content
+            self.fixed[place] = ("duplicate", "late")
+        else:
+            run.alone = (place, half)
+
+    def _fix(self, place: Any, counter: str, reason: str = "") -> None:
+        self.fixed.update(dict.fromkeys(places_of(place), (counter, reason)))
 
     def _score(self, place: Place, half: Any, run: Run) -> None:
         if half.content in run.contents:
@@ -170,18 +230,35 @@ class Model:
         self.ended |= dict.fromkeys(at_end & self.times.keys(), now)
         slowest = {
             side: min((t for tp, t in times.items() if tp.startswith(names)), default=None)
-            for side, names in (("trace", "evaluation"), ("score", ("execution", "planning")))
+            for side, names in (
+                ("trace", "evaluation"),
+                ("score", ("execution", "planning", "inference")),
+                ("request", "inference"),
+                ("response", "inference"),
+            )
         }
-        for run in self.runs.values():
-            half = self._waiting(run) if expires else None
-            if half and slowest[half[1].side] is not None and half[1].time_ms + self.wait_ms < slowest[half[1].side]:
-                self.fixed[half[0]] = ("expired", "")
-                run.dead, run.trace, run.score = True, None, None
+        for run in self.runs.values() if expires else ():
+            self._expire(run, slowest)
         for _, batch in sorted(self.open.items()):
             times = [row.done_at if isinstance(row, Run) else row[2].time_ms for row in batch.rows]
             oldest = min((*times, *batch.gone))
             if self.accepted(batch) >= self.min_count and now - oldest >= self.age_ms:
                 self._seal(batch, "age", now)
+
+    def _expire(self, run: Run, slowest: Mapping[str, Any]) -> None:
+        half, alone = self._waiting(run), run.alone
+        if half and self._overdue(half[1], slowest):
+            self._fix(half[0], "expired")
+            run.dead, run.trace, run.score = True, None, None
+        if alone and self._overdue(alone[1], slowest):
+            self._fix(alone[0], "expired")
+            run.alone = None
+            if not (run.trace or run.score or run.batch or run.dead):
+                run.dead, run.trace_content = True, alone[1].content
+
+    def _overdue(self, half: Any, slowest: Mapping[str, Any]) -> bool:
+        upto = slowest[half.side]
+        return upto is not None and half.time_ms + self.wait_ms < upto
 
     @staticmethod
     def _waiting(run: Run) -> Any:
@@ -201,9 +278,9 @@ class Model:
                         self.fixed[row[1]] = ("rejected", "erased")
         for key in keys & self.runs.keys():
             run = self.runs.pop(key)
-            for half in (run.trace, run.score):
-                if half and not run.dead:
-                    self.fixed[half[0]] = ("rejected", "erased")
+            halves = (run.alone,) if run.dead else (run.alone, run.trace, run.score)
+            for half in filter(None, halves):
+                self._fix(half[0], "rejected", "erased")
 
     # ---------------------------------------------------------- what came of it
 
@@ -212,9 +289,12 @@ class Model:
         for run in self.runs.values():
             if run.batch:
                 name = "rejected" if self.reasons(run) else "applied"
-                out.update({half[0]: (name, "") for half in (run.trace, run.score) if half})
+                records = [place for half in (run.trace, run.score) if half for place in places_of(half[0])]
+                out.update(dict.fromkeys(records, (name, "")))
             elif half := self._waiting(run):
-                out[half[0]] = ("waiting", "")
+                out.update(dict.fromkeys(places_of(half[0]), ("waiting", "")))
+            if run.alone:
+                out[run.alone[0]] = ("waiting", "")
         assert out.keys() == self.all.keys()
         return out
 
@@ -256,7 +336,7 @@ class Model:
                     not isinstance(row, Run),
                 )
             )
-            places += [half[0] for half in (trace, score) if half]
+            places += [place for half in (trace, score) if half for place in places_of(half[0])]
         first = {tp: min(o for t, o in places if t == tp) for tp, _ in places}
         last = {tp: max(o for t, o in places if t == tp) for tp, _ in places}
         return (batch.id, batch.cause, batch.at, self.accepted(batch), self.rejected(batch), first, last, rows)

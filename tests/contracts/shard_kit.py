@@ -9,7 +9,7 @@ from typing import Any
 
 from l07.backends.redis.sharded import ShardedBuffer, outer, shard_of
 from l07.ports import ExampleBuffer, Half, SealedBatch
-from tests.contracts import test_buffer, test_buffer_batches, test_buffer_erase
+from tests.contracts import test_buffer, test_buffer_batches, test_buffer_erase, test_buffer_pairs
 from tests.contracts.buffer_kit import RULES, SCORES, TRACES, a_broken, a_score, a_trace
 from tests.contracts.buffer_model import Model
 from tests.contracts.test_buffer_model import COUNT, described, time_of, wanted
@@ -37,7 +37,7 @@ def contract(*modules: ModuleType) -> dict[str, Any]:
     return {n: t for n, t in found.items() if "buffer" in inspect.signature(t).parameters and n not in NOT_SHARED}
 
 
-CONTRACT = contract(test_buffer, test_buffer_batches, test_buffer_erase)
+CONTRACT = contract(test_buffer, test_buffer_batches, test_buffer_erase, test_buffer_pairs)
 
 
 class Unnamed(ShardedBuffer):

@@ -13,10 +13,13 @@ from l07.events.record import TopicPartition
 from l07.ports import Half, IngestBatch, Part
 from tests.contracts.buffer_kit import (
     MORE_TRACES,
+    PAYLOADS,
     SCORES,
     T0,
     TRACES,
     a_broken,
+    a_request,
+    a_response,
     a_score,
     a_scored_trace,
     a_trace,
@@ -29,7 +32,9 @@ from tests.contracts.buffer_kit import (
 from tests.contracts.buffer_model import Model
 
 MORE_SCORES = TopicPartition("evaluation.quality_scores", 1)
+MORE_PAYLOADS = TopicPartition("inference.payloads", 1)
 PARTITIONS = (TRACES, MORE_TRACES, SCORES, MORE_SCORES)
+WITH_PAYLOADS = (*PARTITIONS, PAYLOADS, MORE_PAYLOADS)
 COUNT = 4
 Placed = tuple[TopicPartition, Any]
 Step = tuple[str, Any]
@@ -38,15 +43,16 @@ Step = tuple[str, Any]
 # ------------------------------------------------------------------ worlds
 
 
-def a_world(rng: random.Random, size: int) -> list[Step]:
+def a_world(rng: random.Random, size: int, *, payloads: bool = False) -> list[Step]:
     """Records of few runs in one order, with repeats, conflicts and second scores; ticks in between."""
     steps: list[Step] = []
-    offsets = dict.fromkeys(PARTITIONS, 0)
+    partitions = WITH_PAYLOADS if payloads else PARTITIONS
+    offsets = dict.fromkeys(partitions, 0)
     sent: list[Placed] = []
     for n in range(size):
         time = T0 + n * 20_000 + rng.randrange(-5_000, 5_000)
-        tp, record = rng.choice(sent) if sent and rng.random() < 0.15 else a_record(rng, time)
-        tp = tp if rng.random() < 0.7 else rng.choice([p for p in PARTITIONS if p.topic == tp.topic])
+        tp, record = rng.choice(sent) if sent and rng.random() < 0.15 else made(rng, time, payloads)
+        tp = tp if rng.random() < 0.7 else rng.choice([p for p in partitions if p.topic == tp.topic])
         offset = offsets[tp] + rng.choice([0, 0, 0, 1, 5])  # holes: compaction, transaction markers
         offsets[tp] = offset + 1
         record = record._replace(offset=offset)
@@ -54,8 +60,18 @@ def a_world(rng: random.Random, size: int) -> list[Step]:
         steps.append(("record", (tp, record._replace(time_ms=time) if isinstance(record, Half) else record)))
         if rng.random() < 0.04:
             now = time + rng.choice([0, 700_000, 4_000_000])
-            steps.append(("tick", (now, frozenset(rng.sample(PARTITIONS, rng.randrange(5))))))
+            steps.append(("tick", (now, frozenset(rng.sample(partitions, rng.randrange(1 + len(partitions)))))))
     return steps
+
+
+def made(rng: random.Random, time: int, payloads: bool) -> Placed:
+    return a_payload(rng, time) if payloads and rng.random() < 0.6 else a_record(rng, time)
+
+
+def a_payload(rng: random.Random, time: int) -> Placed:
+    key, reason, text = str(rng.randrange(30)), rng.choice(["", "", "", "no_goal"]), rng.choice("aaaab")
+    one = rng.choice([a_request, a_response])(key, text=text, reason=reason, time=time)
+    return rng.choice([PAYLOADS, MORE_PAYLOADS]), one
 
 
 def a_record(rng: random.Random, time: int) -> Placed:
@@ -165,7 +181,10 @@ async def found(client: Any, name: str, buffer: RedisBuffer) -> Any:
 
 def described(batch: Any) -> Any:
     s = batch.seal
-    rows = [(r.key, r.reasons, r.score, r.confidence, r.trace or None, r.evaluation, r.revision) for r in batch.rows]
+    rows = [
+        (r.key, r.reasons, r.score, r.confidence, (r.trace, r.request) if r.request else r.trace or None, r.evaluation, r.revision)
+        for r in batch.rows
+    ]  # fmt: skip
     return (s.batch_id, s.cause, s.sealed_at_ms, s.accepted, s.rejected, dict(s.first), dict(s.last), rows)
 
 
@@ -215,6 +234,15 @@ async def test_the_buffer_does_what_the_model_does_however_batches_are_cut_and_r
 
 
 @pytest.mark.slow
+async def test_with_requests_and_responses_too_it_does_what_the_model_does(client: Any) -> None:
+    for seed in range(16):
+        world = a_world(random.Random(seed), 250, payloads=True)
+        want = wanted(expected(world))
+        for cutting in range(2):
+            assert await run(client, f"p{seed}", world, cutting) == want, f"world {seed}, cut {cutting}"
+
+
+@pytest.mark.slow
 async def test_the_wait_for_a_separate_score_does_not_depend_on_the_cuts(client: Any) -> None:
     for seed in range(6):
         world = [step for step in a_world(random.Random(seed), 250) if step[0] == "record"]
@@ -256,12 +284,27 @@ BREAKS = {
     "traces conflict unseen": ("if m and m[M_TRACE] ~= '' then", "if false then"),
     "seal at the end of the batch": (">= trigger(s, track)[1] then", "> trigger(s, track)[1] then"),
     "superseded is not taken back": ("  settle_row(s, m[M_TRACK], why, trace, score, -1)\n", ""),
-    "no tombstone": ("remember(s, d, seen_value('X'", "note(s, '', 0, seen_value('X'"),
+    "no tombstone": ("remember(s, d, seen_value('X', 0, 0, trace", "note(s, '', 0, seen_value('X', 0, 0, trace"),
     "revision lost": ("  add_row(s, m[M_TRACK], row_value(gate(s, m[M_REASON], h), nil, h, true), h[TIME])\n", ""),
-    "bodies of repeats stay": ("  note(s, reason, 1)\n  drop_body(s, h)\n", "  note(s, reason, 1)\n"),
+    "bodies of repeats stay": (
+        "  note(s, reason, records_of(h))\n  drop_body(s, h)\n",
+        "  note(s, reason, records_of(h))\n",
+    ),
     "bodies that the fence stops stay": ("out[#out + 1] = h else drop_body(s, h) end", "out[#out + 1] = h end"),
     "bodies of expired halves stay": ("\n      drop_body(s, h)\n", "\n"),
-    "held bytes stay": ("s.held = s.held - h[BYTES]", ""),
+    "a pair counts once": ("  if h[REQUEST] then count(s, h[REQUEST][TP], name, n) end\n", ""),
+    "a pair's second body stays": ("  if h[REQUEST] then drop_body(s, h[REQUEST]) end\n", ""),
+    "a request's reason is lost": ("return own == '' and h[REQUEST] and own_reason(h[REQUEST]) or own", "return own"),
+    "a part that joined waits on": ("  s.lone[d], s.lone_dirty[d] = nil, h\n", ""),
+    "a part again is another": ("if other and other[SIDE] == h[SIDE] then", "if false then"),
+    "parts conflict unseen": ("  return known == h[CONTENT] and 'repeat' or otherwise\n", "  return 'repeat'\n"),
+    "a lonely part never expires": ("  expire_lone(s, alone)\n", ""),
+    "a lonely part leaves no tombstone": (
+        "remember(s, d, seen_value('X', 0, 0, h[CONTENT]",
+        "note(s, '', 0, seen_value('X', 0, 0, h[CONTENT]",
+    ),
+    "held bytes of a part stay": ("  s.held = s.held - h[BYTES]\n  s.lone[d]", "  s.lone[d]"),
+    "held bytes stay": ("  s.held = s.held - h[BYTES]\n  s.wait[d]", "  s.wait[d]"),
 }
 
 
@@ -273,7 +316,7 @@ async def test_each_rule_when_it_is_broken_turns_the_property_red(client: Any, n
     assert good in text
     await RedisBuffer.open(client, "broken", sealing_at(COUNT), text=text.replace(good, bad))  # it still is a script
     for seed in range(40):
-        world = a_world(random.Random(seed), 250)
+        world = a_world(random.Random(seed), 250, payloads=seed % 2 == 1)
         try:
             same = await run(client, "broken", world, seed % 3, text=text.replace(good, bad)) == wanted(expected(world))
             if name == "gap accepted":

@@ -67,7 +67,7 @@ async def run_interrupted(client: Any, world: Sequence[Any], seed: int, shards: 
 @pytest.mark.parametrize("shards", [2, 3, 5])
 async def test_each_shard_does_what_the_model_does_however_it_is_interrupted(client: Any, shards: int) -> None:
     for seed in range(6):
-        world = a_world(random.Random(seed), 250)
+        world = a_world(random.Random(seed), 250, payloads=seed % 2 == 1)
         want = all_wanted(world, shards)
         for cutting in range(2):
             assert await run_interrupted(client, world, cutting, shards) == want, f"world {seed}, cut {cutting}"

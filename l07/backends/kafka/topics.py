@@ -39,7 +39,7 @@ def needs(settings: Settings) -> Sequence[Need]:
     sealed = max((track.seal.count for track in settings.tracks.values()), default=0) * KEY_BYTES + EVENT_BYTES
     sizes = {"events": sealed, "dlq": LETTER_BYTES}
     found: dict[str, Need] = {}
-    for setting in type(topics).model_fields:
+    for setting in (name for name in type(topics).model_fields if getattr(topics, name)):
         need = Need(getattr(topics, setting), f"topics.{setting}", sizes.get(setting, 0))
         if need.topic not in found or found[need.topic].max_bytes < need.max_bytes:
             found[need.topic] = need

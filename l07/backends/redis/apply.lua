@@ -61,7 +61,7 @@ local function load_clock(s, newest)
 end
 
 local function load_runs(s, live)
-  local digests, scores, known, oldest, newest = {}, {}, {}, math.huge, 0
+  local digests, scores, parts, known, oldest, newest = {}, {}, {}, {}, math.huge, 0
   for i = 1, #live do
     local h = live[i]
     local d = h[DIGEST]
@@ -69,7 +69,9 @@ local function load_runs(s, live)
       local time = h[TIME]
       if time < oldest then oldest = time end
       if time > newest then newest = time end
-      if h[SIDE] == 's' then scores[#scores + 1] = d end
+      local side = h[SIDE]
+      if side == 's' then scores[#scores + 1] = d end
+      if side == ASKS or side == SAYS then parts[#parts + 1] = d end
       if not known[d] then
         known[d] = true
         digests[#digests + 1] = d
@@ -84,6 +86,7 @@ local function load_runs(s, live)
   if oldest == math.huge then oldest = 0 end
   recall(s, unknown, day_of(oldest) - s.cfg.remember_days)
   load_rows(s, scores)
+  load_lone(s, parts)
 end
 
 -- by the times of halves alone, so that it does not depend on how batches were cut
@@ -112,7 +115,10 @@ local function apply_entry(s, entry)
   count(s, entry[TP], 'consumed', 1)
   if not d then return apply_other(s, entry) end
   advance_clock(s, entry)
-  if entry[SIDE] == 's' then apply_score(s, d, entry) else apply_trace(s, d, entry) end
+  local side = entry[SIDE]
+  if side == 's' then return apply_score(s, d, entry) end
+  if side == ASKS or side == SAYS then return apply_part(s, d, entry) end
+  apply_trace(s, d, entry)
 end
 
 local function moved(parts)

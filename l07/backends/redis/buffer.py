@@ -197,12 +197,13 @@ class RedisBuffer:
 
     async def runs(self, *, bodies: bool = False) -> AsyncIterator[HeldRun]:
         """Waiting halves, then the rows of open, sealed and released batches."""
-        digests = await self._call("HKEYS", f"{self._tag}:wait")
-        for at in range(0, len(digests), CHUNK):
-            values = await self._call("HMGET", f"{self._tag}:wait", *digests[at : at + CHUNK])
-            halves = [erasing.waiting_half(value) for value in values if value is not None]
-            for run in await self._held([[half] for half in halves], bodies=bodies):
-                yield run
+        for key, read in (("wait", erasing.waiting_half), ("pair", erasing.lone_half)):
+            digests = await self._call("HKEYS", f"{self._tag}:{key}")
+            for at in range(0, len(digests), CHUNK):
+                values = await self._call("HMGET", f"{self._tag}:{key}", *digests[at : at + CHUNK])
+                halves = [read(value).records() for value in values if value is not None]
+                for run in await self._held(halves, bodies=bodies):
+                    yield run
         for batch_id in await self._batches():
             rows = await self._rows(batch_id)
             for at in range(0, len(rows), CHUNK):

@@ -1,8 +1,8 @@
 -- A run that must be gone: nothing of it stays but its place in the counters, where it is rejected now (reason `erased`).
 
 local function recount(s, h)
-  count(s, h[TP], 'rejected', 1)
-  note(s, 'erased', 1)
+  tally(s, h, 'rejected', 1)
+  note(s, 'erased', records_of(h))
   drop_body(s, h)
 end
 
@@ -12,6 +12,12 @@ local function erase_waiting(s, digests)
     if s.wait[d] then
       local h = read_waiting(s.wait[d])
       stop_waiting(s, d, h)
+      recount(s, h)
+      n = n + 1
+    end
+    if s.lone[d] then
+      local h = read_half(s.lone[d])
+      stop_alone(s, d, h)
       recount(s, h)
       n = n + 1
     end
@@ -81,6 +87,7 @@ local function erase(_, argv)
   if not s then return refusal end
   local said, digests = unpack_msg(argv[3]), digests_of(argv[4])
   load_waiting(s, digests)
+  load_lone(s, digests)
   local waited = erase_waiting(s, digests)
   local rows, seals = erase_rows(s, said[1], said[2], argv)
 

@@ -31,6 +31,14 @@ def waiting_half(value: bytes) -> wire.StoredHalf:
         raise BodyDamaged(f"a waiting half is damaged: {err}") from err
 
 
+def lone_half(value: bytes) -> wire.StoredHalf:
+    """Raises BodyDamaged (E7460)."""
+    try:
+        return wire.single_at(value, 0)[0]
+    except (struct.error, ValueError) as err:
+        raise BodyDamaged(f"a waiting half is damaged: {err}") from err
+
+
 def rows_with_place(batch_id: str, blobs: Sequence[bytes]) -> Iterator[tuple[int, bytes, wire.StoredRow]]:
     """Of the rows that are still there."""
     for place, blob in enumerate(blobs):

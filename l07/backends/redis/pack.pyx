@@ -109,17 +109,20 @@ cdef bytes _packed(tuple half, bytes name, bytes own, Text key, Py_ssize_t numbe
     cdef bytes content = half[5], body = half[11]
     cdef double score = -1.0, confidence = -1.0
     cdef char kind = side.at[0]
+    if kind == 114:  # request, response
+        kind = 113 if side.size == 7 else 112
+    cdef bint unscored = kind == 116 or kind == 113 or kind == 112
     if half[8] is not None:
         if half[9] is None:
             return None
         score, confidence = half[8], half[9]
-        if kind == 116 or not 0 <= score <= 100 or not 0 <= confidence <= 1:
+        if unscored or not 0 <= score <= 100 or not 0 <= confidence <= 1:
             return None
-    elif kind != 116 or half[9] is not None:
+    elif not unscored or half[9] is not None:
         return None
     if PyBytes_GET_SIZE(content) != CONTENT or time_ms < 0 or PyBytes_GET_SIZE(own) != SLICE:
         return None
-    if (kind != 115) != (track.size > 0) or (kind != 116 and kind != 115 and kind != 98):
+    if (kind != 115) != (track.size > 0) or (not unscored and kind != 115 and kind != 98):
         return None
     if PyBytes_GET_SIZE(name) > SHORT or track.size > SHORT or reason.size > SHORT or number > SHORT:
         return None
@@ -211,7 +214,7 @@ def told(list blobs):
     cdef bytes blob
     cdef const char* begin
     cdef Py_ssize_t size, at, texts, name_size, key_size, end
-    cdef int bits, bit
+    cdef int bits, bit, left
     cdef uint64_t raw
     cdef double offset
     for blob in blobs:
@@ -222,29 +225,32 @@ def told(list blobs):
         at = 3 + <Py_ssize_t>_get(begin + 1, 2)
         key = None
         for bit in range(1, 3):  # a trace, a score
-            if not bits & bit:
-                continue
-            if size - at < HEAD + SLICE:
-                return None
-            raw = _get(begin + at + 33, 8)
-            memcpy(&offset, &raw, 8)
-            name_size, key_size = _get(begin + at + 47, 2), _get(begin + at + 57, 4)
-            texts = at + HEAD + SLICE
-            end = texts + name_size + _get(begin + at + 49, 2) + _get(begin + at + 51, 2) + _get(begin + at + 53, 4) + key_size
-            if end + CHECK > size or not 0 <= offset < 2.0 ** 53:
-                return None
-            name = PyBytes_FromStringAndSize(begin + texts, name_size)
-            span = spans.get(name)
-            if span is None:
-                spans[name] = [offset, offset]
-            else:
-                if offset < <double>(<list>span)[0]:
-                    (<list>span)[0] = offset
-                if offset > <double>(<list>span)[1]:
-                    (<list>span)[1] = offset
-            if key is None and key_size:
-                key = PyBytes_FromStringAndSize(begin + end - key_size, key_size)
-            at = end + CHECK
+            left = 1 if bits & bit else 0
+            if left and at < size and begin[at] == 112:  # a response: its request lies behind it
+                left = 2
+            while left > 0:
+                left -= 1
+                if size - at < HEAD + SLICE:
+                    return None
+                raw = _get(begin + at + 33, 8)
+                memcpy(&offset, &raw, 8)
+                name_size, key_size = _get(begin + at + 47, 2), _get(begin + at + 57, 4)
+                texts = at + HEAD + SLICE
+                end = texts + name_size + _get(begin + at + 49, 2) + _get(begin + at + 51, 2) + _get(begin + at + 53, 4) + key_size
+                if end + CHECK > size or not 0 <= offset < 2.0 ** 53:
+                    return None
+                name = PyBytes_FromStringAndSize(begin + texts, name_size)
+                span = spans.get(name)
+                if span is None:
+                    spans[name] = [offset, offset]
+                else:
+                    if offset < <double>(<list>span)[0]:
+                        (<list>span)[0] = offset
+                    if offset > <double>(<list>span)[1]:
+                        (<list>span)[1] = offset
+                if key is None and key_size:
+                    key = PyBytes_FromStringAndSize(begin + end - key_size, key_size)
+                at = end + CHECK
         if at != size or key is None:
             return None
         keys.append(key)

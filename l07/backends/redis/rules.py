@@ -32,13 +32,15 @@ class SealTrigger:
 
 @dataclass(frozen=True, slots=True)
 class BufferRules:
-    """Settings of the buffer. A topic that brings both traces and scores stands in both sets.
+    """Settings of the buffer. A topic that brings both traces and scores stands in both sets; one that brings requests and
+    responses is one of traces too.
 
     A track that is not in `seals` (it was taken out of the settings while runs of it waited) is sealed by the defaults.
     """
 
     trace_topics: frozenset[str]
     score_topics: frozenset[str]
+    payload_topics: frozenset[str] = frozenset()
     quality_threshold: float = 70.0  # 0-100
     confidence_threshold: float = 0.6  # 0-1
     wait_s: int = 7 * 86400
@@ -65,6 +67,7 @@ class BufferRules:
                 "remember_days": math.ceil(self.remember_s / 86400),
                 "traces": dict.fromkeys(self.trace_topics, True),
                 "scores": dict.fromkeys(self.score_topics, True),
+                "payloads": dict.fromkeys(self.payload_topics, True),
                 "tracks": {name: self._numbers(trigger) for name, trigger in self.seals.items()},
                 "fallback": self._numbers(self.fallback),
                 **({"shards": self.shards} if self.shards > 1 else {}),

@@ -11,8 +11,15 @@ end
 
 local function note(s, reason, n) s.reasons[reason] = (s.reasons[reason] or 0) + n end
 
+-- of a pair each record counts in its own partition
+local function tally(s, h, name, n)
+  count(s, h[TP], name, n)
+  if h[REQUEST] then count(s, h[REQUEST][TP], name, n) end
+end
+
 -- its body goes: that of a new record too, which came with the others of its slice
 local function drop_body(s, h)
+  if h[REQUEST] then drop_body(s, h[REQUEST]) end
   local slice = slice_of(h)
   local numbers = s.drop[slice]
   if not numbers then
@@ -22,9 +29,11 @@ local function drop_body(s, h)
   numbers[#numbers + 1] = h[PLACE]
 end
 
+local function records_of(h) return h[REQUEST] and 2 or 1 end
+
 local function duplicate(s, h, reason)
-  count(s, h[TP], 'duplicate', 1)
-  note(s, reason, 1)
+  tally(s, h, 'duplicate', 1)
+  note(s, reason, records_of(h))
   drop_body(s, h)
 end
 
@@ -53,7 +62,7 @@ end
 -- count a joined run, or take it back (sign -1)
 local function settle(s, why, trace, score, sign)
   local name = why == '' and 'applied' or 'rejected'
-  count(s, trace[TP], name, sign)
+  tally(s, trace, name, sign)
   if score then count(s, score[TP], name, sign) end
   if why ~= '' then s.whys[why] = (s.whys[why] or 0) + sign end
 end
@@ -121,14 +130,14 @@ local function memory(s, d, time)
 end
 
 local function stop_waiting(s, d, h)
-  count(s, h[TP], 'waiting', -1)
+  tally(s, h, 'waiting', -1)
   s.held = s.held - h[BYTES]
   s.wait[d] = nil
   s.wait_dirty[d] = h
 end
 
 local function start_waiting(s, d, h, scores, day)
-  count(s, h[TP], 'waiting', 1)
+  tally(s, h, 'waiting', 1)
   s.held = s.held + h[BYTES]
   s.wait[d] = waiting_value(h, scores, day)
   s.wait_dirty[d] = h
@@ -140,7 +149,7 @@ local function leave_out(s, d, why, trace, score, scores, day)
   note(s, 'contrast_full', 1)
   drop_body(s, trace)
   if score then drop_body(s, score) end
-  remember(s, d, seen_value('F', 0, 0, trace[CONTENT], scores, '', ''), day)
+  remember(s, d, seen_value('F', 0, 0, content_of(trace), scores, '', ''), day)
 end
 
 -- `score` nil: the trace carries its own
@@ -151,7 +160,7 @@ local function join(s, d, trace, score, scores, day, at)
     return leave_out(s, d, why, trace, score, scores, day)
   end
   local number, index = add_row(s, track, row_value(why, trace, score, false), at)
-  remember(s, d, seen_value('J', number, index, trace[CONTENT], scores, track, reason), day)
+  remember(s, d, seen_value('J', number, index, content_of(trace), scores, track, reason), day)
   settle_row(s, track, why, trace, score, 1)
   seal_when_full(s, track, at)
 end
@@ -164,12 +173,12 @@ local function hold(s, d, h)
   table.insert(s.holds, at, entry)
 end
 
-local function same_trace(content, h) return content == h[CONTENT] and 'repeat' or 'trace_conflict' end
+local function same_trace(content, h) return content == content_of(h) and 'repeat' or 'trace_conflict' end
 
 -- the other half, or another trace, waits
 local function trace_of_waiting(s, d, h)
   local w, scores, day = read_waiting(s.wait[d])
-  if w[SIDE] ~= 's' then return duplicate(s, h, same_trace(w[CONTENT], h)) end
+  if w[SIDE] ~= 's' then return duplicate(s, h, same_trace(content_of(w), h)) end
   stop_waiting(s, d, w)
   if h[SIDE] == 'b' and s.cfg.prefer == 0 and better(h, w) then
     duplicate(s, w, 'score_superseded')
@@ -183,7 +192,7 @@ local function apply_trace(s, d, h)
   local m = memory(s, d, h[TIME])
   if m and m[M_TRACE] ~= '' then return duplicate(s, h, same_trace(m[M_TRACE], h)) end
   if m then
-    m[M_TRACE] = h[CONTENT]
+    m[M_TRACE] = content_of(h)
     remember_more(s, d, m, day_of(h[TIME]))
     return duplicate(s, h, 'late')
   end
@@ -192,6 +201,51 @@ local function apply_trace(s, d, h)
   end
   start_waiting(s, d, h, '', day_of(h[TIME]))
   if h[SIDE] == 'b' then hold(s, d, h) end
+end
+
+local function stop_alone(s, d, h)
+  count(s, h[TP], 'waiting', -1)
+  s.held = s.held - h[BYTES]
+  s.lone[d], s.lone_dirty[d] = nil, h
+end
+
+local function start_alone(s, d, h)
+  count(s, h[TP], 'waiting', 1)
+  s.held = s.held + h[BYTES]
+  s.lone[d], s.lone_dirty[d] = h[PACKED], h
+end
+
+-- a request or a response of a run whose trace is known: of a pair, what came from the same side tells
+local function same_part(known, h, otherwise)
+  if #known > 8 then known = h[SIDE] == SAYS and sub(known, 1, 8) or sub(known, 9) end
+  return known == h[CONTENT] and 'repeat' or otherwise
+end
+
+local function part_of_known(s, d, h, m)
+  if m[M_TRACE] ~= '' then
+    return duplicate(s, h, same_part(m[M_TRACE], h, m[M_STATE] == 'X' and 'late' or 'trace_conflict'))
+  end
+  m[M_TRACE] = h[CONTENT]
+  remember_more(s, d, m, day_of(h[TIME]))
+  duplicate(s, h, 'late')
+end
+
+-- request and response: the first waits alone, the second makes them one trace
+local function apply_part(s, d, h)
+  local other = s.lone[d] and read_half(s.lone[d])
+  if other and other[SIDE] == h[SIDE] then return duplicate(s, h, same_trace(other[CONTENT], h)) end
+  if other then
+    stop_alone(s, d, other)
+    local response, request = h, other
+    if h[SIDE] == ASKS then response, request = other, h end
+    response[PACKED] = response[PACKED] .. request[PACKED]
+    return apply_trace(s, d, with_request(response, request))
+  end
+  local w = s.wait[d] and read_waiting(s.wait[d])
+  if w and w[SIDE] ~= 's' then return duplicate(s, h, same_part(content_of(w), h, 'trace_conflict')) end
+  local m = not w and memory(s, d, h[TIME])
+  if m then return part_of_known(s, d, h, m) end
+  start_alone(s, d, h)
 end
 
 -- of an open batch: pushed in this step, or loaded

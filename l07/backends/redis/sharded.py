@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import xxhash
 
-from l07.backends.redis import wire
 from l07.backends.redis.buffer import RedisBuffer
+from l07.backends.redis.checking import check
 from l07.backends.redis.client import Client, answer, send, together
 from l07.backends.redis.fates import shards_differ
 from l07.backends.redis.rules import BufferRules, tag_of
@@ -102,7 +102,7 @@ class ShardedBuffer:
         """Refused by one shard, the others may have done their part: they skip it when the batch comes again.
 
         Raises what `RedisBuffer.apply` raises; after anything but BadBatch some shards may have done their part."""
-        wire.check(batch)
+        check(batch)
         parts = zip(self._shards, cut(batch, len(self._shards)), strict=True)
         done = await together([shard.apply(part) for shard, part in parts])
         refused: dict[TopicPartition, int] = {}

@@ -7,6 +7,7 @@
 --   T:counts            "counter topic:partition"      T:reasons  reason -> count
 --   T:days, T:seen:<d>  natural-key memory by day      T:wait     run digest -> its waiting half
 --   T:exp:trace|score   waiting halves by record time  T:hold     traces that wait for a better score, by record time
+--   T:pair, T:exp:pair  run digest -> the one of request and response that waits for the other, and those by record time
 --   T:hclock            newest half by partition       T:tracks   track -> what its open batch counts
 --   T:rows:<batch>      its runs in order              T:b:<slice>  the bodies of a slice's records, by number
 --   T:batches, T:released  batch -> its seal           T:outbox, T:outseq  what must leave, and its last number
@@ -23,11 +24,15 @@ local DAY = 86400000
 local MANY = 500
 local SCORES_KEPT = 32 -- different scores of one run that are remembered
 
+-- A response that found its request is one trace: wherever a half lies, its request's lies behind it.
+
 local HEAD = '>c1dddc8dI4HHHHI4I4' -- side, time, score, confidence, content, offset, bytes, number, lengths of the texts
 local SLICE, SLICE_LEN, TEXTS = 62, 16, 78 -- where they begin: slice, topic:partition, track, reason, tiebreak, key
 -- a half, read; score and confidence are -1 where there is none
 local SIDE, TIME, SCORE, CONF, CONTENT, OFFSET, BYTES, PLACE, TP, PACKED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local TP_LEN, TRACK_LEN, REASON_LEN, TIE_LEN = 11, 12, 13, 14
+local REQUEST = 16 -- of a trace that is a pair: the request's half; its times and bytes are then those of both
+local ASKS, SAYS = 'q', 'p' -- sides: request, response
 -- a waiting half is stored packed; behind this byte, which no packed half begins with, stand the day and the scores of its run
 local MORE = 255
 -- what is remembered of a run that waits no more: 'J' joined into a batch, 'F' joined, but the batch was full, 'X' expired
@@ -81,22 +86,43 @@ end
 local function piece(h, from, length) return sub(h[PACKED], from, from + length - 1) end
 local function slice_of(h) return piece(h, SLICE, SLICE_LEN) end
 local function track_name(h) return piece(h, TEXTS + h[TP_LEN], h[TRACK_LEN]) end
-local function reason_of(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN], h[REASON_LEN]) end
+local function own_reason(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN], h[REASON_LEN]) end
 local function tiebreak(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN] + h[REASON_LEN], h[TIE_LEN]) end
 
+-- the request's reason counts where the response has none
+local function reason_of(h)
+  local own = own_reason(h)
+  return own == '' and h[REQUEST] and own_reason(h[REQUEST]) or own
+end
+
+-- what tells a trace from another: of a pair the response's, then the request's
+local function content_of(h) return h[REQUEST] and h[CONTENT] .. h[REQUEST][CONTENT] or h[CONTENT] end
+
 local function size_of(packed, from)
-  local _, _, _, _, _, _, _, _, tp, track, reason, tie, key = sunpack(HEAD, packed, from)
-  return TEXTS - 1 + tp + track + reason + tie + key + 8
+  local side, _, _, _, _, _, _, _, tp, track, reason, tie, key = sunpack(HEAD, packed, from)
+  return TEXTS - 1 + tp + track + reason + tie + key + 8, side
+end
+
+local function with_request(h, request)
+  h[SIDE], h[TIME], h[BYTES], h[REQUEST] = 't', max(h[TIME], request[TIME]), h[BYTES] + request[BYTES], request
+  return h
+end
+
+-- a half that was stored where no lone response is
+local function read_stored(packed)
+  local h = read_half(packed)
+  if h[SIDE] ~= SAYS then return h end
+  return with_request(h, read_half(sub(packed, size_of(packed, 1) + 1)))
 end
 
 -- the waiting half, the contents of its run's scores, and the newest day on which something of the run came
 local function read_waiting(value)
   if byte(value) ~= MORE then
-    local h = read_half(value)
+    local h = read_stored(value)
     return h, h[SIDE] == 's' and h[CONTENT] or '', day_of(h[TIME])
   end
   local day, scores, at = sunpack('>I4Hc0', value, 2)
-  return read_half(sub(value, at)), scores, day
+  return read_stored(sub(value, at)), scores, day
 end
 
 local function waiting_value(h, scores, day)
@@ -115,11 +141,13 @@ local function read_row(value)
   local at = 4 + length
   local trace, score
   if bits % 2 == 1 then
-    trace = sub(value, at, at + size_of(value, at) - 1)
+    local size, side = size_of(value, at)
+    if side == SAYS then size = size + size_of(value, at + size) end
+    trace = sub(value, at, at + size - 1)
     at = at + #trace
   end
   if bits % 4 >= 2 then score = sub(value, at) end
-  return sub(value, 4, 3 + length), trace and read_half(trace), score and read_half(score)
+  return sub(value, 4, 3 + length), trace and read_stored(trace), score and read_half(score)
 end
 
 local function read_seen(value)
@@ -143,6 +171,7 @@ end
 
 local TYPES = {
   layout = 'string', ['in'] = 'hash', outseq = 'string', held = 'string', pos = 'hash', logs = 'hash', counts = 'hash', reasons = 'hash', wait = 'hash',
+  pair = 'hash', ['exp:pair'] = 'zset',
   said = 'hash', hclock = 'hash', tracks = 'hash', batches = 'hash', released = 'hash', ended = 'hash',
   days = 'set', hold = 'zset',
   ['exp:trace'] = 'zset', ['exp:score'] = 'zset', outbox = 'stream',
@@ -177,6 +206,7 @@ local function open_state(tag, config)
     counts = {}, reasons = {}, whys = {}, held = 0,
     mem = {}, mem_day = {}, mem_dirty = {},
     wait = {}, wait_had = {}, wait_dirty = {},
+    lone = {}, lone_had = {}, lone_dirty = {},
     new = {}, old = {}, old_dirty = {},
     tracks = {}, track_dirty = {}, open = {},
     slice = '', drop = {},
@@ -241,8 +271,13 @@ end
 local function load_waiting(s, digests)
   return lookup(s.tag .. ':wait', digests, function(d, value)
     s.wait[d] = value
-    s.wait_had[d] = byte(value) ~= MORE and sub(value, 1, 1) or read_waiting(value)[SIDE]
+    local side = sub(value, 1, 1)
+    s.wait_had[d] = byte(value) == MORE and read_waiting(value)[SIDE] or side == SAYS and 't' or side
   end)
+end
+
+local function load_lone(s, digests)
+  lookup(s.tag .. ':pair', digests, function(d, value) s.lone[d], s.lone_had[d] = value, true end)
 end
 
 -- rows of open batches that a score of this step could change

@@ -15,7 +15,6 @@ STATUS = (
     "HGETALL tracks",
     "HKEYS batches",
     "XLEN outbox",
-    "HLEN wait",
     "GET held",
 )
 
@@ -23,17 +22,18 @@ STATUS = (
 async def read_status(client: Client, tag: str) -> BufferStatus:
     """In one transaction; without memory left, which begins none, command by command. Raises what the library raises."""
     found = await _read(client, tag)
-    counts, reasons, tracks, batches, outbox, waiting, held, *oldest = found
+    counts, reasons, tracks, batches, outbox, held, *oldest = found
     open_ = {name.decode(): wire.track_of(blob) for name, blob in tracks.items()}
     times = [int(float(entry[0][1])) for entry in oldest if entry]
+    partitions = _by_partition(counts)
     return BufferStatus(
-        partitions=_by_partition(counts),
+        partitions=partitions,
         reasons={name.decode(): int(n) for name, n in sorted(reasons.items()) if int(n)},
         ready={name: {"ACCEPT": t.accepted, "REJECT": t.rejected} for name, t in sorted(open_.items())},
         batches=sorted((batch.decode() for batch in batches), key=wire.batch_order),
         outbox=outbox,
         oldest_waiting_ms=min(times, default=None),
-        waiting=waiting,
+        waiting=sum(counters["waiting"] for counters in partitions.values()),
         waiting_bytes=int(held or 0),
     )
 
@@ -50,7 +50,7 @@ async def _words(client: Client, tag: str, *, transaction: bool) -> list[Any]:
     for command in STATUS:
         verb, key = command.split(" ")
         pipe.execute_command(verb, f"{tag}:{key}")
-    for key in ("exp:trace", "exp:score", "hold"):
+    for key in ("exp:trace", "exp:score", "exp:pair", "hold"):
         pipe.execute_command("ZRANGE", f"{tag}:{key}", 0, 0, "WITHSCORES")
     return list(await pipe.execute())
 

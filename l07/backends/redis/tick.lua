@@ -53,10 +53,25 @@ local function expire(s, digests)
     if s.wait[d] then
       local h, scores, day = read_waiting(s.wait[d])
       stop_waiting(s, d, h)
-      count(s, h[TP], 'expired', 1)
-      local trace = h[SIDE] == 's' and '' or h[CONTENT]
+      tally(s, h, 'expired', 1)
+      local trace = h[SIDE] == 's' and '' or content_of(h)
       remember(s, d, seen_value('X', 0, 0, trace, scores, '', ''), max(day, day_of(h[TIME] + s.cfg.wait)))
       drop_body(s, h)
+    end
+  end
+end
+
+-- a request without a response, or the other way round; where something else of the run waits or is known, that stands for it
+local function expire_lone(s, digests)
+  for _, d in ipairs(digests) do
+    if s.lone[d] then
+      local h = read_half(s.lone[d])
+      stop_alone(s, d, h)
+      count(s, h[TP], 'expired', 1)
+      drop_body(s, h)
+      if not s.wait[d] and not memory(s, d, h[TIME]) then
+        remember(s, d, seen_value('X', 0, 0, h[CONTENT], '', '', ''), day_of(h[TIME] + s.cfg.wait))
+      end
     end
   end
 end
@@ -93,10 +108,14 @@ local function tick(_, argv)
   local scores_at = all and progress_of(positions, s.cfg.scores)
   local traces = overdue(s, 'trace', scores_at)
   local scores = overdue(s, 'score', all and progress_of(positions, s.cfg.traces))
+  local alone = overdue(s, 'pair', all and progress_of(positions, s.cfg.payloads))
   local held = scores_at and load_holds(s, '(' .. text(scores_at - s.cfg.prefer)) or {}
   for _, digests in ipairs({ traces, scores, held }) do load_waiting(s, digests) end
+  load_lone(s, alone)
+  recall(s, load_waiting(s, alone), 0)
   expire(s, traces)
   expire(s, scores)
+  expire_lone(s, alone)
   if scores_at then end_holds(s, scores_at) end
   seal_old(s, now)
 
@@ -104,9 +123,10 @@ local function tick(_, argv)
   if strange then return strange end
   bulk('ZREM', s.tag .. ':exp:trace', traces, 1) -- again: an entry without its half would come back for ever
   bulk('ZREM', s.tag .. ':exp:score', scores, 1)
+  bulk('ZREM', s.tag .. ':exp:pair', alone, 1)
   bulk('HSET', s.tag .. ':ended', ends, 2)
   forget_days(s, all and progress_of(positions))
-  return { #traces == MANY or #scores == MANY, s.sealed }
+  return { #traces == MANY or #scores == MANY or #alone == MANY, s.sealed }
 end
 
 -- ARGV: tag, rules, MessagePack list of tracks. A rest of rejected runs alone stays open: nothing could be learnt from it

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from l07.backends.redis import wire
@@ -20,9 +21,9 @@ Call = Callable[..., Awaitable[Any]]
 async def trail_of(call: Call, tag: str, key: str) -> Trail:
     """Its waiting half, else what is remembered of it, newest day first. Raises BodyDamaged (E7460)."""
     digest = wire.run_hash(key.encode()).digest()
-    packed = await call("HGET", f"{tag}:wait", digest)
-    if packed is not None:
-        return _waiting(packed, key)
+    packed, lone = await call("HGET", f"{tag}:wait", digest), await call("HGET", f"{tag}:pair", digest)
+    if packed is not None or lone is not None:
+        return _all_waiting(packed, lone, key)
     for day in sorted(await call("SMEMBERS", f"{tag}:days"), key=int, reverse=True):
         value = await call("HGET", f"{tag}:seen:{day.decode()}", digest)
         if value is not None:
@@ -30,24 +31,36 @@ async def trail_of(call: Call, tag: str, key: str) -> Trail:
     return Trail("unknown")
 
 
-def _waiting(value: bytes, key: str) -> Trail:
+def _all_waiting(packed: bytes | None, lone: bytes | None, key: str) -> Trail:
+    """A request or a response may wait beside a score."""
+    trail = _waiting(packed, key) if packed is not None else None
+    if lone is None:
+        return trail or Trail("unknown")
+    part = _waiting(lone, key, alone=True)
+    if trail is None:
+        return part
+    since = min(time for time in (part.since_ms, trail.since_ms) if time is not None)
+    return replace(trail, side=f"{part.side}, {trail.side}", since_ms=since, places=(*part.places, *trail.places))
+
+
+def _waiting(value: bytes, key: str, *, alone: bool = False) -> Trail:
     try:
         at = 0
         if value[:1] == MORE:
             _, scores = WAITING.unpack_from(value, 1)
             at = 1 + WAITING.size + scores
         side, time_ms, *_ = wire.HEAD.unpack_from(value, at)
-        half = wire.half_at(value, at)[0]
+        half = (wire.single_at if alone else wire.half_at)(value, at)[0]
     except (struct.error, ValueError) as err:
         raise BodyDamaged(f"the waiting half of {key} is damaged: {err}", key=key) from err
     judged = half.score >= 0
     return Trail(
         "waiting",
-        side=SIDES[side],
+        side="trace" if half.request else SIDES[side],
         since_ms=int(time_ms),
         score=half.score if judged else None,
         confidence=half.confidence if judged else None,
-        places=(half.at(),),
+        places=tuple(each.at() for each in half.records()),
     )
 
 

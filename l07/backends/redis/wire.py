@@ -9,17 +9,17 @@ from typing import Literal, NamedTuple, cast
 import msgspec
 import xxhash
 
+from l07.backends.redis.checking import MAX_RECORDS, check_items, check_parts
 from l07.errors import BadBatch, BodyDamaged
 from l07.events.record import Message, TopicPartition
-from l07.ports import Half, Ignored, IngestBatch, Part, Position, Seal, SealedRow, Unreadable
+from l07.ports import Half, Ignored, IngestBatch, Position, Seal, SealedRow, Unreadable
 
 try:
     from l07.backends.redis.pack import pack, told
 except ImportError:  # no C compiler where this was installed: `packed_one_by_one` does it
     pack = None  # type: ignore[assignment]
 
-MAX_RECORDS = 500  # above it one step blocks the server for more than 10-30 ms
-SIDES = {"trace": b"t", "score": b"s", "both": b"b"}
+SIDES = {"trace": b"t", "score": b"s", "both": b"b", "request": b"q", "response": b"p"}
 UNREADABLE, IGNORED = "u", "i"
 # side, time, score, confidence, content, offset, bytes of the body, its number in the slice; lengths of topic:partition,
 # track, reason, tiebreak, key. Then the slice's name, these texts, and the check
@@ -29,6 +29,7 @@ ROW = struct.Struct(">BH")  # bits, length of why; then why and the halves
 TRACE_BIT, SCORE_BIT, REVISION_BIT = 1, 2, 4
 NUMBERS = tuple(b"%d" % n for n in range(MAX_RECORDS + 1))
 ERASED = b""  # where a row was
+RESPONSE = SIDES["response"][0]
 NONE = -1.0  # a score or confidence that is not there
 
 # 16 bytes that stand for a natural key. Cryptographic, so that nobody can make two runs collide
@@ -53,6 +54,10 @@ class StoredHalf(NamedTuple):
     number: int
     covered: bytes  # what the check covers beside the body
     check: bytes
+    request: "StoredHalf | None" = None  # of a response that found its request: one trace, and both halves lie together
+
+    def records(self) -> "list[StoredHalf]":
+        return [self] if self.request is None else [self, self.request]
 
     def at(self) -> tuple[str, int, int]:
         tp = TopicPartition.parse(self.tp)
@@ -75,7 +80,8 @@ class StoredRow(NamedTuple):
         return self.halves()[0].key
 
     def halves(self) -> list[StoredHalf]:
-        return [half for half in (self.trace, self.score) if half is not None]
+        """Of each record one."""
+        return [each for half in (self.trace, self.score) if half is not None for each in half.records()]
 
 
 class StoredSeal(msgspec.Struct, array_like=True):
@@ -185,54 +191,6 @@ def _check(covered: bytes, body: bytes) -> bytes:
     return _digest(covered + body)
 
 
-def check(batch: IngestBatch) -> None:
-    """Raises BadBatch (E7458) for what no pipeline may send."""
-    check_parts(batch)
-    check_items(batch)
-
-
-def check_parts(batch: IngestBatch) -> None:
-    if len(batch.items) > MAX_RECORDS:
-        raise BadBatch(f"{len(batch.items)} records in one batch; {MAX_RECORDS} at most", records=len(batch.items))
-    if len({part.tp for part in batch.parts}) != len(batch.parts):
-        raise BadBatch("a partition stands twice in one batch")
-    for part in batch.parts:
-        _check_part(part)
-
-
-def check_items(batch: IngestBatch) -> None:
-    last, ends = [part.start - 1 for part in batch.parts], [part.next for part in batch.parts]
-    count = len(last)
-    for item in batch.items:
-        place, offset = item.part, item.offset
-        if not 0 <= place < count:
-            raise BadBatch(f"a record names part {place} of {count}")
-        if not last[place] < offset < ends[place]:
-            raise BadBatch(f"offset {offset} is out of order or outside of its part {batch.parts[place]}")
-        last[place] = offset
-        if isinstance(item, Half):
-            _check_half(item)
-
-
-def _check_part(part: Part) -> None:
-    whole = 0 <= part.start <= part.next < 2**53 and len(part.last_digest) in (0, 16) and part.last_time_ms >= 0
-    if not whole:
-        raise BadBatch(f"not a part: {part}")
-
-
-def _check_half(half: Half) -> None:
-    side, score, confidence = half.side, half.score, half.confidence
-    right = side == "trace"
-    if score is not None and confidence is not None:  # what is no number is in no range
-        right = side != "trace" and 0 <= score <= 100 and 0 <= confidence <= 1
-    elif score is not confidence:
-        right = False
-    if not right:
-        raise BadBatch(f"a {side} with score and confidence {(score, confidence)}", key=half.key)
-    if len(half.content) != 8 or half.time_ms < 0 or (side != "score") != bool(half.track):
-        raise BadBatch(f"a {side} with content, time or track that cannot be", key=half.key)
-
-
 # ------------------------------------------------------------------ from the server
 
 
@@ -262,6 +220,16 @@ def _row(blob: bytes) -> StoredRow:
 
 
 def half_at(blob: bytes, start: int) -> tuple[StoredHalf, int]:
+    """With the request behind a response."""
+    half, at = single_at(blob, start)
+    if blob[start] != RESPONSE:
+        return half, at
+    request, at = single_at(blob, at)
+    return half._replace(request=request), at
+
+
+def single_at(blob: bytes, start: int) -> tuple[StoredHalf, int]:
+    """One that has nothing behind it, or without that."""
     _, _, score, confidence, _, offset, _, number, *sizes = HEAD.unpack_from(blob, start)
     at, texts = start + HEAD.size, []
     for size in (SLICE, *sizes):
@@ -311,12 +279,14 @@ def _key_of(blob: bytes, offsets: dict[bytes, list[int]]) -> str:
     end, key = ROW.size + length, b""
     for bit in (TRACE_BIT, SCORE_BIT):
         if bits & bit:
-            _, _, _, _, _, offset, _, _, name, *others, own = HEAD.unpack_from(blob, end)
-            start = end + HEAD.size + SLICE
-            end = start + name + sum(others) + own
-            offsets.setdefault(blob[start : start + name], []).append(int(offset))
-            key = key or blob[end - own : end]
-            end += CHECK
+            response = blob[end : end + 1] == SIDES["response"]
+            for _ in range(1 + response):
+                _, _, _, _, _, offset, _, _, name, *others, own = HEAD.unpack_from(blob, end)
+                start = end + HEAD.size + SLICE
+                end = start + name + sum(others) + own
+                offsets.setdefault(blob[start : start + name], []).append(int(offset))
+                key = key or blob[end - own : end]
+                end += CHECK
     if end != len(blob) or not key:
         raise ValueError(f"{len(blob)} bytes where {end} are said")
     return key.decode()
@@ -331,6 +301,7 @@ def sealed_row(batch_id: str, row: StoredRow, bodies: Bodies) -> SealedRow:
     """Raises BodyDamaged (E7460) when a body is gone or not what was applied."""
     trace, score = row.trace, row.score
     judge = score or row.halves()[0]
+    request = trace.request if trace else None
     return SealedRow(
         key=row.key,
         decision="REJECT" if row.why else "ACCEPT",
@@ -342,6 +313,8 @@ def sealed_row(batch_id: str, row: StoredRow, bodies: Bodies) -> SealedRow:
         trace_at=trace.at() if trace else ("", 0, 0),
         evaluation_at=score.at() if score else None,
         revision=row.revision,
+        request=proven(batch_id, request, bodies) if request else None,
+        request_at=request.at() if request else None,
     )
 
 

@@ -60,6 +60,22 @@ local function write_waiting(s)
   end
 end
 
+local function write_lone(s)
+  local set, times, gone = {}, {}, {}
+  for d, h in pairs(s.lone_dirty) do
+    if s.lone[d] then
+      set[#set + 1], set[#set + 2] = d, s.lone[d]
+      times[#times + 1], times[#times + 2] = h[TIME], d
+    elseif s.lone_had[d] then
+      gone[#gone + 1] = d
+    end
+  end
+  bulk('HSET', s.tag .. ':pair', set, 2)
+  bulk('ZADD', s.tag .. ':exp:pair', times, 2)
+  bulk('HDEL', s.tag .. ':pair', gone, 1)
+  bulk('ZREM', s.tag .. ':exp:pair', gone, 1)
+end
+
 local function write_rows(s)
   for batch, new in pairs(s.new) do bulk('RPUSH', s.tag .. ':rows:' .. batch, new, 1) end
   for batch, dirty in pairs(s.old_dirty) do
@@ -134,6 +150,7 @@ local function write_state(s)
   write_bodies(s)
   write_memory(s)
   write_waiting(s)
+  write_lone(s)
   write_rows(s)
   write_counts(s)
 end

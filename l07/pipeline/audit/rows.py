@@ -63,6 +63,8 @@ def _planted(row: SealedRow, plant: Plant) -> SealedRow:
     return row._replace(
         key=example.key,
         trace=rewritten(row.trace, example),
+        request=None,
+        request_at=None,
         score=example.quality_score,
         confidence=example.confidence,
         decision="ACCEPT",

@@ -39,8 +39,8 @@ def from_field(path: str, rows: Sequence[SealedRow]) -> dict[str, str]:
     the label, true is the field's own name. Raises BadAudit (E7910) where no event has the field."""
     labels = {}
     for row in rows:
-        for body in (row.trace, row.evaluation):
-            value = _at(msgspec.json.decode(body)["data"], path) if body else None
+        for body in (row.trace, row.request, row.evaluation):
+            value = _at(msgspec.json.decode(body).get("data"), path) if body else None
             if value is not None:
                 labels[row.key] = _label(value, path.rpartition(".")[2])
                 break

@@ -123,7 +123,7 @@ def _subject_of(row: SealedRow, hashed: Hashed) -> str:
 def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[str], hashed: Hashed) -> Fresh:
     example = extract(
         row.key, row.trace, row.evaluation, score=row.score, confidence=row.confidence,
-        trace_at=row.trace_at, evaluation_at=row.evaluation_at, batch_id=batch_id,
+        trace_at=row.trace_at, evaluation_at=row.evaluation_at, request=row.request, request_at=row.request_at, batch_id=batch_id,
     )  # fmt: skip
     subject = hashed(example.subject_id) if example.subject_id else ""
     if isinstance(example, NoExample):

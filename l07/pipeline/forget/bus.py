@@ -162,7 +162,7 @@ async def found(bus: OwnLog, topics: Topics, tombstones: Tombstones) -> set[str]
 
 
 def inputs(topics: Topics) -> tuple[str, ...]:
-    return (topics.traces, topics.planning, topics.scores, topics.reviews)
+    return (*topics.read, topics.reviews)
 
 
 def emptied(record: Record) -> Record:

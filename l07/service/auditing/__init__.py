@@ -94,7 +94,7 @@ class _Work:
         for number, row in enumerate(rows):
             example = extract(
                 row.key, row.trace, row.evaluation, score=row.score, confidence=row.confidence,
-                trace_at=row.trace_at, evaluation_at=row.evaluation_at,
+                trace_at=row.trace_at, evaluation_at=row.evaluation_at, request=row.request, request_at=row.request_at,
             )  # fmt: skip
             if not isinstance(example, NoExample) and self._asked.half in ("", half_of(example)):
                 found[row.key] = example

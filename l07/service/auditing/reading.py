@@ -108,4 +108,6 @@ def _row(run: Run, settings: Settings) -> SealedRow:
     return SealedRow(
         trace.key, "REJECT" if reasons else "ACCEPT", reasons, quality, confidence, trace.body,
         score.body if score else None, at, ("audit", 0, score.offset) if score else None,
+        request=run.request.body if run.request else None,
+        request_at=("audit", 0, run.request.offset) if run.request else None,
     )  # fmt: skip

@@ -127,6 +127,14 @@ def test_a_topic_that_two_settings_name_is_checked_for_the_larger_need() -> None
     assert max(need.max_bytes for need in found) == next(need.max_bytes for need in found if need.topic == "x") > 0
 
 
+def test_a_topic_without_a_name_is_not_needed() -> None:
+    assert len(needs(Settings())) == 6
+    assert all(need.topic for need in needs(Settings()))
+    assert "inference.logs" in {
+        need.topic for need in needs(Settings.model_validate({"topics": {"payloads": "inference.logs"}}))
+    }
+
+
 # ------------------------------------------------------------------ fates
 
 

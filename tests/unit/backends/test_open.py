@@ -99,6 +99,19 @@ def test_the_script_decides_by_the_settings() -> None:
     assert (seal.count, seal.max_age_s, seal.min_count) == (3, 4, 2)
 
 
+def test_the_topic_of_payloads_brings_traces_and_is_what_a_lonely_part_waits_for() -> None:
+    from l07.pipeline.pressure import pressure_rules
+    from l07.routes import input_topics
+
+    for named in ("inference.logs", "execution.traces"):
+        settings = Settings.model_validate({"topics": {"payloads": named}})
+        rules = buffer_rules(settings)
+        assert rules.payload_topics == {named}
+        assert rules.trace_topics == {"execution.traces", "planning.traces", named} == pressure_rules(settings).traces
+        assert input_topics(settings).count(named) == 1
+    assert buffer_rules(Settings()).payload_topics == set()
+
+
 def test_the_script_s_own_defaults_are_those_of_the_settings() -> None:
     from l07.backends.redis import BufferRules, SealTrigger
 

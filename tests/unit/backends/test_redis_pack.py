@@ -19,9 +19,11 @@ needed = pytest.mark.skipif(
 
 
 def a_half(rng: random.Random, offset: int) -> Half:
-    side = rng.choice(("trace", "score", "both"))
+    side = rng.choice(("trace", "score", "both", "request", "response"))
     score, confidence = (
-        (None, None) if side == "trace" else (rng.choice((0, 0.0, 100, 33.3)), rng.choice((0, 1, 1.0, 0.1)))
+        (None, None)
+        if side not in ("score", "both")
+        else (rng.choice((0, 0.0, 100, 33.3)), rng.choice((0, 1, 1.0, 0.1)))
     )
     text = rng.choice(("", "e", "ä\u3042" * 9, "x" * 300))
     return Half(
@@ -76,7 +78,7 @@ GOOD = a_half(random.Random(3), 5)._replace(side="both", track="sql", score=1.0,
     [
         {"part": 1}, {"part": -1}, {"offset": 1000}, {"offset": -1}, {"score": 100.1}, {"score": -0.1}, {"score": float("nan")},
         {"confidence": 1.1}, {"confidence": None}, {"score": None}, {"score": None, "confidence": None}, {"side": "trace"},
-        {"side": "score"}, {"track": ""}, {"content": b"1234567"}, {"time_ms": -1}, {"track": "t" * 65_536},
+        {"side": "score"}, {"side": "request"}, {"side": "response"}, {"track": ""}, {"content": b"1234567"}, {"time_ms": -1}, {"track": "t" * 65_536},
         {"reason": "t" * 65_536}, {"side": "trace", "score": None, "confidence": 0.5},
     ],
 )  # fmt: skip

@@ -23,7 +23,7 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def a_half(side: str, number: int) -> bytes:
-    part, said = (0, None) if side == "trace" else (1, 0.5)
+    part, said = (1, 0.5) if side in ("score", "both") else (0, None)
     track = "" if side == "score" else "default"
     key = f"execution:ä{number}"
     half = Half(part, number, 1, key, side, b"c" * 8, track, "why", said, said, "tie", b"body")  # type: ignore[arg-type]
@@ -32,8 +32,8 @@ def a_half(side: str, number: int) -> bytes:
 
 
 def a_row(number: int, rng: random.Random) -> bytes:
-    """A run of two halves, one whose trace had its own score, or a score that revises."""
-    halves = rng.choice([["trace", "score"], ["both"], ["score"]])
+    """A run of two halves, one of three, one whose trace had its own score, or a score that revises."""
+    halves = rng.choice([["trace", "score"], ["response", "request", "score"], ["both"], ["score"]])
     bits = (wire.SCORE_BIT if halves[-1] == "score" else 0) | (wire.TRACE_BIT if halves[0] != "score" else 0)
     bits |= wire.REVISION_BIT if halves == ["score"] else 0
     why = rng.choice([b"", WHY])

@@ -43,6 +43,20 @@ def test_each_type_goes_to_its_topic_prefixed_or_not(l07, tmp_path) -> None:
     }
 
 
+def test_a_request_and_its_response_go_to_their_topic_under_one_key_once_it_is_named(
+    l07, tmp_path, monkeypatch
+) -> None:
+    kinds = [f"org.kubeflow.serving.inference.{part}" for part in ("request", "response")]
+    path = a_file(tmp_path, *({"type": kind, "id": "r1", "data": {"prompt": "x"}} for kind in kinds))
+    l07("send", path, "--data-dir", "unnamed")
+    assert len(records(Path("unnamed"), "execution.traces")) == 2
+    monkeypatch.setenv("L07_TOPICS__PAYLOADS", "inference.logs")
+    l07("send", path, "--data-dir", "d")
+    found = records(Path("d"), "inference.logs")
+    assert [record.key for record in found] == [b"r1", b"r1"]
+    assert len({record.partition for record in found}) == 1
+
+
 def test_what_has_no_readable_type_goes_unchanged_to_the_default_topic(l07, tmp_path) -> None:
     bad = [b"{broken", b'{"type": 5}', b"\xff\xfe", b'{"id": "x"}', b"[1]", b"[" * 100_000, b'{"type": "nobody.reads"}']
     bad += [b'{"type":"evaluation.completed","subject":"\xff"}']

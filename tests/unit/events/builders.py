@@ -13,6 +13,8 @@ NAMES = inbound.TypeNames(
     plan=("planning.completed", "planning.decision_recorded"),
     score=("evaluation.completed", "evaluation.quality_score_computed"),
     review=("review.recorded",),
+    request=("org.kubeflow.serving.inference.request",),
+    response=("org.kubeflow.serving.inference.response",),
 )
 STEPS = {
     "task_description": "How many cars?",

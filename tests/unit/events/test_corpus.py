@@ -32,6 +32,8 @@ def fate(record: Record, limits: inbound.Limits) -> tuple[str, str]:
         return "ok", "score"
     if isinstance(event, inbound.Review):
         return "ok", "review"
+    if isinstance(event, inbound.Payload):
+        return ("rejected", event.reason) if event.reason else ("ok", event.part)
     talk = normalise.normalise(event.body)
     assert event.reason in ("", talk.reason)
     return ("rejected", talk.reason) if talk.reason else ("ok", "trace")

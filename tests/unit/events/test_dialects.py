@@ -13,7 +13,9 @@ from l07.errors import BadEvent
 from l07.events import inbound, normalise
 from tests.unit.events.builders import STEPS, a_score, a_trace, an_event, decoded, tight
 
-GOLDEN = sorted((Path(__file__).parents[2] / "corpus" / "wire" / "golden").glob("*.json"))
+WIRE = Path(__file__).parents[2] / "corpus" / "wire"
+GOLDEN = sorted((WIRE / "golden").glob("*.json"))
+PAIRS = sorted((WIRE / "pairs").glob("*.json"))
 
 
 def talk(**data: Any) -> normalise.Conversation:
@@ -45,13 +47,27 @@ def test_golden(path: Path) -> None:
     assert event.reason in ("", conversation.reason)
 
 
+@pytest.mark.parametrize("path", PAIRS, ids=[path.stem for path in PAIRS])
+def test_golden_pair(path: Path) -> None:
+    golden = json.loads(path.read_text("utf-8"))
+    request, response = decoded(golden["request"]), decoded(golden["response"])
+    assert isinstance(request, inbound.Payload)
+    assert isinstance(response, inbound.Payload)
+    conversation = normalise.normalise_pair(request.body, response.body)
+    assert json.loads(json.dumps(asdict(conversation))) == golden["conversation"]
+    for part in (response, request):
+        assert part.reason in ("", conversation.reason)
+        assert part.key == f"execution:{golden['request']['id']}"
+
+
 def test_every_dialect_has_a_golden_file() -> None:
-    assert {json.loads(path.read_text("utf-8"))["conversation"]["dialect"] for path in GOLDEN} == {
+    assert {json.loads(path.read_text("utf-8"))["conversation"]["dialect"] for path in (*GOLDEN, *PAIRS)} == {
         "steps",
         "task_definition",
         "chat",
         "plans",
         "genai",
+        "kserve",
     }
 
 

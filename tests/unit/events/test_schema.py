@@ -25,7 +25,7 @@ def checker(name: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema.schema(name))
 
 
-CHECKERS = {role: checker(f"in.{role}") for role in ("trace", "plan", "score", "review")}
+CHECKERS = {role: checker(f"in.{role}") for role in schema.ROLES}
 
 
 def document_of(case: dict[str, Any]) -> Any:

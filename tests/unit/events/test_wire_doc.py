@@ -40,8 +40,9 @@ def test_fields_that_are_read(name: str) -> None:
 
 def test_types_that_are_read() -> None:
     types = Types()
-    read = {row[1]: tuple(words(row[0])) for row in ROWS if row[1] in ("trace", "plan", "score", "review")}
-    assert read == {"trace": types.trace, "plan": types.plan, "score": types.score, "review": types.review}
+    roles = ("trace", "plan", "score", "review", "request", "response")
+    read = {row[1]: tuple(words(row[0])) for row in ROWS if row[1] in roles}
+    assert read == {role: getattr(types, role) for role in roles}
 
 
 @pytest.mark.parametrize("kind", sorted(outbound.TYPES))

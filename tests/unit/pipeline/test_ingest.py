@@ -159,3 +159,52 @@ def test_the_same_place_in_a_topic_that_was_made_again_is_another_dead_letter() 
     old, new, again = (only(ingest([a_slice(TRACES, raw)], rules=rules())).message for raw in (b"{", b"[", b"{"))
     assert old == again
     assert old.key != new.key
+
+
+def a_payload(part: str, body: Any, **attributes: Any) -> dict[str, Any]:
+    return an_event(f"org.kubeflow.serving.inference.{part}", body, **attributes)
+
+
+ASKED = {"messages": [{"role": "user", "content": "add 1 and 2"}]}
+ANSWERED = {"choices": [{"message": {"role": "assistant", "content": "3"}, "finish_reason": "stop"}]}
+
+
+def test_a_request_and_its_response_are_parts_of_one_run_once_their_topic_is_named() -> None:
+    read = a_slice(TRACES, a_payload("request", ASKED), a_payload("response", ANSWERED))
+    request, response = ingest([read], rules=rules(topics__payloads="inference.logs")).items
+    assert isinstance(request, Half)
+    assert isinstance(response, Half)
+    assert (request.side, response.side) == ("request", "response")
+    assert {(half.key, half.track, half.reason, half.score) for half in (request, response)} == {
+        ("execution:e-1", "default", "", None)
+    }
+    assert request.content != response.content
+    assert all(item.reason == "type_not_read" for item in ingest([read], rules=rules()).items)  # type: ignore[union-attr]
+
+
+def test_a_payload_that_nobody_can_read_is_rejected_with_its_run_and_a_broken_one_is_a_dead_letter() -> None:
+    read = a_slice(TRACES, a_payload("request", {"instances": [[1, 2]]}), a_payload("response", None))
+    numbers, broken = ingest([read], rules=rules(topics__payloads="inference.logs")).items
+    assert isinstance(numbers, Half)
+    assert numbers.reason == "unsupported_payload"
+    assert isinstance(broken, Unreadable)
+    assert json.loads(broken.message.value)["data"]["code"] == "E7018"
+
+
+def test_white_space_in_a_body_makes_no_other_request() -> None:
+    wide = json.dumps(a_payload("request", ASKED), indent=1).encode()
+    tight = json.dumps(a_payload("request", ASKED), separators=(",", ":")).encode()
+    one, two = ingest([a_slice(TRACES, wide, tight)], rules=rules(topics__payloads="inference.logs")).items
+    assert isinstance(one, Half)
+    assert isinstance(two, Half)
+    assert one.content == two.content
+
+
+def test_a_response_of_a_source_that_no_track_takes_is_rejected() -> None:
+    made = rules(topics__payloads="inference.logs", tracks__sql__match__sources=["/kserve"])
+    read = a_slice(TRACES, a_payload("response", ANSWERED), a_payload("response", ANSWERED, source="/kserve"))
+    other, ours = ingest([read], rules=made).items
+    assert isinstance(other, Ignored)
+    assert other.reason == "no_track"
+    assert isinstance(ours, Half)
+    assert ours.track == "sql"

@@ -16,6 +16,7 @@ from l07.ports import Half, Ignored, Slice, Unreadable
 from l07.settings import Settings
 
 MARKS = Marks(b"k" * 32)
+NAMED = Settings.model_validate({"topics": {"payloads": "inference.logs"}})
 STRUCTURED = ((b"content-type", b"application/cloudevents+json"),)
 Headers = tuple[tuple[bytes, bytes | None], ...]
 
@@ -51,6 +52,27 @@ def test_a_run_that_was_erased_is_rejected_and_so_is_a_score_for_it() -> None:
     items = what_of(an_event("gone"), a_score("gone"), an_event("stays"), by=stones(**{KEY: "execution:gone"}))
     assert items[:2] == [Ignored(0, 0, "erased"), Ignored(0, 1, "erased")]
     assert isinstance(items[2], Half)
+
+
+def a_payload(part: str, ident: str) -> bytes:
+    kind = f"org.kubeflow.serving.inference.{part}"
+    event = {"specversion": "1.0", "type": kind, "source": "/kserve", "id": ident, "data": {"prompt": "hello"}}
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("part", ["request", "response"])
+def test_a_request_and_a_response_of_an_erased_run_are_known_by_the_id_of_their_event(part: str) -> None:
+    by = stones(**{KEY: "execution:gone"})
+    read = replace(rules(by), names=ingest_rules(NAMED, cluster="c").names)
+    records = [
+        Record("t", 0, n, 1_767_603_600_000, None, a_payload(part, ident), STRUCTURED)
+        for n, ident in enumerate(("gone", "stays"))
+    ]
+    gone, stays = ingest([Slice(TopicPartition("t", 0), 0, 2, records)], rules=read).items
+    assert gone == Ignored(0, 0, "erased")
+    assert isinstance(stays, Half)
+    assert whose.of_event(a_payload(part, "gone")).keys == {"execution:gone"}
+    assert whose.of_event(an_event("run")).keys == {"execution:run"}
 
 
 def test_without_tombstones_all_come_in() -> None:

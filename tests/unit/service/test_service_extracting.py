@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from itertools import permutations
+from typing import Any
 
 import pytest
 from service_builders import NOW, a_score, a_trace, examples_of, some_runs
@@ -81,3 +83,37 @@ def test_an_example_that_was_changed_becomes_the_row_of_what_it_says_now() -> No
     assert again.messages[-1]["content"] == "Rain."
     same = {"features": {}, "difficulty": 0.0, "provenance": example.provenance, "messages": ()}
     assert replace(again, **same) == replace(changed, **same)
+
+
+def a_payload(part: str, body: Any) -> dict[str, Any]:
+    kind = f"org.kubeflow.serving.inference.{part}"
+    return {"specversion": "1.0", "type": kind, "source": "/kserve", "id": "run-0", "data": body}
+
+
+ASKED = {"messages": [{"role": "user", "content": "add 1 and 2"}]}
+ANSWERED = {"choices": [{"message": {"role": "assistant", "content": "3"}}]}
+THREE = (a_payload("request", ASKED), a_payload("response", ANSWERED), a_score(0))
+
+
+def test_request_response_and_score_are_one_example_in_every_order() -> None:
+    settings = Settings.model_validate({"topics": {"payloads": "inference.logs"}})
+    found = []
+    for order in permutations(THREE):
+        extractor = TrainingDataExtractor(settings)
+        (example,) = extractor.extract([*order, *order], now=NOW)
+        assert extractor.statistics()["duplicate"] == 3
+        assert example.provenance.trace_at.count(" ") == 1
+        row = extractor.row_of(example)
+        assert row is not None
+        assert row.request is not None
+        found.append(replace(example, provenance=replace(example.provenance, trace_at="", score_at="")))
+    assert all(one == found[0] for one in found)
+    assert [message["content"] for message in found[0].messages] == ["add 1 and 2", "3"]
+
+
+def test_two_parts_of_three_are_no_example() -> None:
+    settings = Settings.model_validate({"topics": {"payloads": "inference.logs"}})
+    for missing in range(3):
+        extractor = TrainingDataExtractor(settings)
+        assert extractor.extract([*THREE[:missing], *THREE[missing + 1 :]], now=NOW) == []
+        assert extractor.statistics()["waiting"] == 1
