@@ -24,7 +24,7 @@ from tests.simulation.group import SESSION_S
 from tests.simulation.judge import Judge
 from tests.simulation.kafka import Kafka, SimBus
 from tests.simulation.loop import OWNER, SimLoop
-from tests.simulation.net import Net, Process
+from tests.simulation.net import NO_ERASURES, Net, Process
 from tests.simulation.plan import FAULTS_S, Fault, Plan
 from tests.simulation.redis import Redis, SimBuffer
 from tests.simulation.world import NOW_MS, SCORES, WAIT_S, World, a_world
@@ -373,7 +373,8 @@ def patched(sim: Simulation) -> Iterator[None]:
     async def open_buffer(_: Settings) -> Any:
         yield await sim.open_buffer(OWNER.get())
 
-    backends = SimpleNamespace(held_folder=lambda _: nullcontext(), open_bus=open_bus, open_buffer=open_buffer)
+    opened = {"open_bus": open_bus, "open_buffer": open_buffer}
+    backends = SimpleNamespace(held_folder=lambda _: nullcontext(), **opened, **NO_ERASURES)
     places = [(ingesting, "backends", backends), (ingesting, "datetime", Clock), (watching, "datetime", Clock)]
     places += [(ingesting, "TICK_S", 1.0), (watching, "MEND_S", 3.0), (watching, "MEMORY_S", MEMORY_S)]
     places += patches(sim.broken)
