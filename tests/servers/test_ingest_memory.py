@@ -13,6 +13,7 @@ from tests.servers.ingest_kit import (
     a_score,
     a_trace,
     an_ingest,
+    comes,
     conserved,
     counted,
     curated,
@@ -92,6 +93,11 @@ async def test_traces_without_scores_fill_the_memory_until_it_says_stop_and_goes
             assert (await ingest.buffer.status()).batches, "what was ready is sealed"
             await until(lambda: not ingest.watch.alerts)
             await client.config_set("maxmemory", 40 * MB)
+
+            async def whole() -> bool:  # the lag is of the last look, which may have been before the last fetch
+                return (await counted(ingest.buffer))["consumed"] == RUNS + 50
+
+            await comes(whole)
             await until(lambda: health.lag == 0 and not health.reasons and not ingest.stream.under_way())
         counts = await counted(ingest.buffer)
         alerts = [event for event in await events(ingest.bus) if isinstance(event, outbound.LearningAlert)]
