@@ -33,24 +33,6 @@ class Dataset:
     data: Mapping[str, Any]  # all that dataset.created says
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    track: str
-    batch_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What stands where the pipeline has the event batch.sealed: a person asked."""
-
-    data: _Batch
-    correlationid: str | None = None
-
-    @property
-    def id(self) -> str:
-        return f"asked:{self.data.batch_id}"
-
-
 @dataclass(slots=True)
 class DatasetCurator:
     """Versions of the tracks in one data folder. `extractor`: where the events behind the examples are known."""
@@ -112,7 +94,7 @@ class DatasetCurator:
     async def _next_version(self, batch: SealedBatch, standing: curate.Standing) -> Entry:
         folder = self.folder
         made = await curate.next_version(
-            _Asked(_Batch(batch.seal.track, batch.seal.batch_id)),
+            curate.Asked(f"asked:{batch.seal.batch_id}", curate.Batch(batch.seal.track, batch.seal.batch_id)),
             [batch],
             standing,
             ledger=folder.datasets,

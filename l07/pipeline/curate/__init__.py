@@ -46,6 +46,21 @@ class Sealed(Protocol):
     def data(self) -> SealedData: ...
 
 
+class Batch(NamedTuple):
+    """Of whom a version is asked for without an event."""
+
+    track: str
+    batch_id: str
+
+
+class Asked(NamedTuple):
+    """What stands in the place of batch.sealed where a person, an audit or an erasure asks for a version."""
+
+    id: str
+    data: Batch
+    correlationid: str | None = None
+
+
 async def curate_batch(
     cause: Sealed, *, buffer: ExampleBuffer, ledger: Ledger, store: ArtifactStore, curator: Curator, settings: Settings
 ) -> None:

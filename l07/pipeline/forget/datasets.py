@@ -13,7 +13,7 @@ from typing import Any
 from l07.domain.erasure import LOOKED, Tombstones
 from l07.domain.registry import TAINTED, ModelVersion, fold
 from l07.pipeline import train
-from l07.pipeline.curate import CREATED, KEPT, REVOKED, Standing, next_version
+from l07.pipeline.curate import CREATED, KEPT, REVOKED, Asked, Batch, Standing, next_version
 from l07.pipeline.forget import files
 from l07.pipeline.forget.known import Known
 from l07.ports import ArtifactStore, Curator, Entry, Ledger
@@ -35,24 +35,6 @@ class Shelf:
     settings: Settings
     now: Callable[[], str]  # RFC 3339
     _followed: tuple[int, ...] = field(default=(), init=False)  # how long the ledgers were when all was done
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    track: str
-    batch_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    """What stands where the pipeline has the event batch.sealed."""
-
-    data: _Batch
-    correlationid: str | None = None
-
-    @property
-    def id(self) -> str:
-        return self.data.batch_id
 
 
 async def is_due(known: Known, shelf: Shelf) -> bool:
@@ -108,7 +90,8 @@ async def _look(track: str, versions: Sequence[Entry], tombstones: Tombstones, s
     successor = state.newest
     assert successor is not None  # a hit is one of its versions
     if successor.key in hits:
-        cause = _Cause(_Batch(track, f"erasure-{tombstones.number}"))
+        name = f"erasure-{tombstones.number}"
+        cause = Asked(name, Batch(track, name))
         made = await next_version(
             cause, [], state, ledger=shelf.datasets, store=shelf.store, curator=shelf.curator, settings=shelf.settings,
             erased=tombstones, at=shelf.now(),

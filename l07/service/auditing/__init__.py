@@ -123,8 +123,9 @@ class _Work:
             self._progress({"phase": "curate", "step": number, "steps": len(batches), "track": track})
             waiting.append(batch)
             standing = curate.Standing.of(await self._ledger.entries(), track)
+            asked = curate.Asked(f"audit:{batch.seal.batch_id}", curate.Batch(track, batch.seal.batch_id))
             made = await curate.next_version(
-                _Asked(_Batch(track, batch.seal.batch_id)), waiting, standing, ledger=self._ledger, store=self._store,
+                asked, waiting, standing, ledger=self._ledger, store=self._store,
                 curator=self._curator, settings=self._settings,
             )  # fmt: skip
             if isinstance(made, Entry):
@@ -151,24 +152,6 @@ class _Work:
         }
         self._progress({"phase": "measure", "step": 1, "steps": 1})
         return told | {"goals": goals(told)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    track: str
-    batch_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What stands where the pipeline has the event batch.sealed."""
-
-    data: _Batch
-    correlationid: str | None = None
-
-    @property
-    def id(self) -> str:
-        return f"audit:{self.data.batch_id}"
 
 
 def _scrubbed(settings: Settings) -> list[str]:
