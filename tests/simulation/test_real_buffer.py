@@ -24,6 +24,8 @@ def server(tmp_path: Path) -> Iterator[Any]:
         client: Any = loop.run_until_complete(embedded.__aenter__())
         path = client.connection_pool.connection_kwargs["path"]
         with library.Redis(unix_socket_path=path) as blocking:
+            # what is on disk is the simulation's to say: a real WAITAOF would wait for the server's next second each time
+            blocking.config_set("appendfsync", "always")
             yield blocking
         loop.run_until_complete(embedded.__aexit__(None, None, None))
     finally:
