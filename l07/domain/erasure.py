@@ -6,29 +6,15 @@ flushed buffer or a producer that is late, is rejected.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from l07.domain.marks import KEY, SOURCE, SUBJECT, Marks
 from l07.errors import SecretMissing
+from l07.events.outbound import EntryLike
 
 ORDERED, AGAIN, DONE = "erasure.ordered", "erasure.again", "erasure.done"
 WIDENED, LOOKED, STUCK = "erasure.widened", "erasure.looked", "erasure.stuck"
 CHECK = "check"  # its mark tells whether the key is the one that the others were made with
-
-
-class ErasureEntry(Protocol):
-    """What a fold needs of a ledger's entry."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def at(self) -> str: ...
-    @property
-    def body(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +68,7 @@ class Erasures:
         return [order for order in self.orders.values() if not order.done_at]
 
 
-def fold(entries: Sequence[ErasureEntry], marks: Marks | None) -> Erasures:
+def fold(entries: Sequence[EntryLike], marks: Marks | None) -> Erasures:
     """`marks` None: there is no key file, and without entries none is needed.
 
     Raises:
@@ -106,7 +92,7 @@ def fold(entries: Sequence[ErasureEntry], marks: Marks | None) -> Erasures:
     return Erasures(Tombstones(marks or Marks(b""), frozen, number), orders, looked_at, len(entries))
 
 
-def _step(orders: dict[str, Erasure], entry: ErasureEntry) -> None:
+def _step(orders: dict[str, Erasure], entry: EntryLike) -> None:
     """What an entry says of its order."""
     body = entry.body
     if entry.kind == ORDERED:
