@@ -14,6 +14,7 @@ from l07.backends.embedded import EmbeddedRedis
 from l07.backends.redis import BufferRules, RedisBuffer, SealTrigger, connect
 from l07.events.record import Message, TopicPartition
 from l07.ports import Half, Ignored, IngestBatch, Part, Side, Unreadable
+from tests.servers.workers import address_of_mine
 
 TRACES = TopicPartition("execution.traces", 0)
 MORE_TRACES = TopicPartition("execution.traces", 1)
@@ -141,7 +142,7 @@ async def a_server(kind: str, folder: Path) -> AsyncIterator[Any]:
         async with EmbeddedRedis(folder, fsync="always") as client:
             yield client
         return
-    url = os.environ.get("L07_TEST_REDIS")
+    url = address_of_mine("L07_TEST_REDIS")
     if not url:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("L07_TEST_REDIS names no server")
     client = connect(url)

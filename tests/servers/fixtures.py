@@ -1,13 +1,12 @@
 """Fixtures for tests on real servers, for every folder of tests (tests/conftest.py names this file as a plugin).
 
-Where they come from, in this order: the address in L07_TEST_KAFKA (host:port) and L07_TEST_REDIS (redis://...); Docker;
-KAFKA_HOME (a folder with libs/) and a redis-server on PATH. L07_TEST_SERVERS=docker|home takes that one or none.
+Where they come from, in this order: the address in L07_TEST_KAFKA (host:port) and L07_TEST_REDIS (redis://..., one for each
+process of tests, split by spaces); Docker; KAFKA_HOME (a folder with libs/) and a redis-server on PATH. L07_TEST_SERVERS=docker|home takes that one or none.
 Without any a test is skipped with the reasons, and fails where CI is set: there they must run.
 """
 
 import os
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.servers.kafka_server import Broker, HomeBroker, NoServer, a_broker, kafka_home
 from tests.servers.redis_server import RedisServer, a_redis
+from tests.servers.workers import Home, address_of_mine, counts, send_home
 
 T = TypeVar("T")
 KINDS = ("docker", "home", "env")
@@ -23,7 +23,6 @@ FIXTURES = {"kafka": "kafka", "redis_server": "redis"}  # fixture -> what it bri
 USED = pytest.StashKey[list[str]]()
 
 in_use: dict[str, str] = {}  # fixture -> kind of its server
-counts: Counter[tuple[str, str]] = Counter()  # (server, kind) -> tests that ran on it
 
 
 def forced() -> str:
@@ -66,7 +65,7 @@ def kafka() -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One server for the session, with an append-only file that is flushed at each write."""
-    url = os.environ.get("L07_TEST_REDIS", "")
+    url = address_of_mine("L07_TEST_REDIS")
     server = RedisServer(url) if url and not forced() else or_skip(lambda: a_redis(forced()))
     in_use["redis_server"] = server.kind
     yield server
@@ -122,6 +121,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     if "home_broker" in getattr(item, "fixturenames", ()) and in_use.pop("home_broker", ""):
         counts["kafka", "home"] += 1
     yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("xdist"):
+        config.pluginmanager.register(Home())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    send_home(session.config)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
