@@ -1,6 +1,6 @@
 """Which model versions there are and where each stands: a fold over the registry's entries, the moves, the gates."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -66,9 +66,7 @@ class ModelVersion:
     verdict: str | None = None
     labels: tuple[str, ...] = ()
     moves: int = 0
-    tainted: str = (
-        ""  # by when it is to be trained anew or withdrawn: data that it learnt from was erased; "": none was
-    )
+    tainted: str = ""  # by when it is to be trained anew or withdrawn: it, or a parent, learnt from erased data
 
     @property
     def id(self) -> str:
@@ -77,6 +75,11 @@ class ModelVersion:
     @property
     def subject(self) -> str:
         return subject_of(self.name, self.version)
+
+    @property
+    def parents(self) -> Sequence[str]:
+        """Ids of the registered models that its base's weights come from."""
+        return tuple(self.lineage.get("parents", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,14 @@ class Registry:
     def of_job(self, name: str, job_id: str) -> ModelVersion | None:
         return next((model for model in self.versions(name) if model.lineage.get("job_id") == job_id), None)
 
+    def line_of(self, models: Iterable[ModelVersion]) -> list[ModelVersion]:
+        """These and all that were trained upon them, however many steps away, in the order of their registration."""
+        ids = {model.id for model in models}
+        for model in self.models.values():  # a parent is registered before its children
+            if not ids.isdisjoint(model.parents):
+                ids.add(model.id)
+        return [model for model in self.models.values() if model.id in ids]
+
     def next_major(self, name: str) -> int:
         return 1 + max((int(model.version.partition(".")[0]) for model in self.versions(name)), default=0)
 
@@ -124,7 +135,21 @@ def fold(entries: Iterable[RegistryEntry]) -> Registry:
             models[subject] = _registered(entry)
         elif (step := STEPS.get(entry.kind)) is not None and subject in models:
             models[subject] = step(models[subject], entry)
-    return Registry(models)
+    return Registry(_inherited(models))
+
+
+def _inherited(models: Mapping[str, ModelVersion]) -> Mapping[str, ModelVersion]:
+    """What was trained upon a tainted model is tainted from its first day, whoever has announced it yet."""
+    due = {model.id: model.tainted for model in models.values() if model.tainted}
+    if not due:
+        return models
+    out = {}
+    for subject, model in models.items():
+        tainted = model.tainted or min((due[parent] for parent in model.parents if parent in due), default="")
+        if tainted:
+            due[model.id] = tainted
+        out[subject] = replace(model, tainted=tainted)
+    return out
 
 
 def _registered(entry: RegistryEntry) -> ModelVersion:
@@ -182,7 +207,7 @@ def check_move(model: ModelVersion, to: Stage, *, despite_taint: bool = False) -
     if (gate := GATES.get(to)) is not None:
         _really_trained(model)
         if model.tainted and not despite_taint:
-            text = f"{model.id} learnt from data that was erased since; it is to be replaced by {model.tainted}"
+            text = f"{model.id}, or a model that it is built on, learnt from data that was erased since; it is to be replaced by {model.tainted}"
             raise TaintedModel(text, model=model.id)
         gate(model)
 

@@ -219,7 +219,9 @@ class ModelTaintedData(Data, frozen=True, kw_only=True):
     version: str
     digest: str
     cause: str  # erasure or recall, never whose
-    affected: list[str]  # subjects of the datasets that it was trained on and that are revoked
+    affected: list[
+        str
+    ]  # subjects of the revoked datasets that it was trained on, or of the tainted models that it was trained upon
     due: Instant  # by then it is trained anew or withdrawn
     stage: str | None = None  # where it stands now
 

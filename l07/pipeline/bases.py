@@ -17,6 +17,7 @@ from l07.ports import ArtifactStore, Trainer
 
 log = logging.getLogger("l07.bases")
 
+ABOUT = "base.json"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")  # weights follow from their versions
 
 
@@ -77,7 +78,7 @@ async def prepare_base(
     folder = resolved.folder
     if folder is None:
         folder = await _make(RECIPES[resolved.name], store=store, trainer=trainer, timeout_s=timeout_s)
-    about = folder / "base.json"
+    about = folder / ABOUT
     facts = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     return Base(resolved, folder, facts.get("digest") or folder_digest(folder), facts.get("recommended", {}))
 
@@ -133,9 +134,9 @@ def library_version(name: str) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model folder's files."""
+    """SHA-256 over the names and contents of a model folder's files, but base.json: what the child that trains looks for."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / ABOUT):
         with path.open("rb") as file:
             digest.update(f"{path.relative_to(folder)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -111,7 +111,8 @@ async def _erased_in(version: Entry, tombstones: Tombstones, shelf: Shelf) -> Se
 
 async def _revoke(version: Entry, rows: int, successor: Entry, shelf: Shelf) -> None:
     data, at = version.body["data"], shelf.now()
-    made = [model.subject for model in await _models_of(version, shelf)]
+    known = fold(await shelf.registry.entries())
+    made = [model.subject for model in known.line_of(await _models_of(version, shelf))]
     body = {
         "subject": f"datasets/{version.key}",
         "data": {
@@ -143,9 +144,10 @@ async def follow_up(shelf: Shelf, tombstones: Tombstones) -> None:
     for revoked in [entry for entry in entries if entry.kind == REVOKED]:
         version = versions[revoked.key]
         for model in await _models_of(version, shelf):
-            await _taint(model, revoked, shelf)
+            await _taint(model, [revoked.body["subject"]], shelf)
         await _cancel_job(version, shelf)
         await shelf.store.remove(version.body["data"]["uri"])
+    await _pass_on(shelf)
     uris = [versions[entry.key].body["data"]["uri"] for entry in entries if entry.kind == REVOKED]
     await asyncio.to_thread(files.clean, shelf.store, uris, tombstones)
     shelf._followed = await _sizes(shelf)
@@ -156,15 +158,25 @@ async def _sizes(shelf: Shelf) -> tuple[int, ...]:
 
 
 async def _models_of(version: Entry, shelf: Shelf) -> list[ModelVersion]:
+    """That learnt from it themselves."""
     uri = version.body["data"]["uri"]
     models = fold(await shelf.registry.entries()).models.values()
     return [model for model in models if model.lineage.get("dataset") == uri]
 
 
-async def _taint(model: ModelVersion, revoked: Entry, shelf: Shelf) -> None:
+async def _pass_on(shelf: Shelf) -> None:
+    """What was trained upon a tainted model is announced too; the fold knows it already."""
+    known = fold(await shelf.registry.entries())
+    tainted = {model.id: model.subject for model in known.models.values() if model.tainted}
+    for model in known.models.values():
+        if parents := [tainted[parent] for parent in model.parents if parent in tainted]:
+            await _taint(model, parents, shelf)
+
+
+async def _taint(model: ModelVersion, affected: Sequence[str], shelf: Shelf) -> None:
     at = shelf.now()
     data: dict[str, Any] = {"model": model.name, "version": model.version, "digest": model.digest, "cause": CAUSE}
-    data |= {"affected": [revoked.body["subject"]], "due": _due(at, shelf.settings), "stage": model.stage.value}
+    data |= {"affected": list(affected), "due": _due(at, shelf.settings), "stage": model.stage.value}
     body = {"subject": model.subject, "data": data}
     await shelf.registry.append(TAINTED, model.id, body, at=at)
 

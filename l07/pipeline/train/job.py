@@ -1,5 +1,6 @@
 """One job from its claim to its end: the base, the attempts, the result, the model."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,9 +10,11 @@ from typing import Any
 
 from l07.domain.base import effective_config, setting
 from l07.domain.job import job_id
+from l07.domain.registry import fold
 from l07.errors import AttemptsUsedUp, ChildError, Fatal
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import LIBRARIES, Base, library_version, prepare_base
+from l07.pipeline.parentage import parents_of
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.ports import ArtifactStore, Entry, Ledger, Progress, Trainer
 from l07.settings import Settings
@@ -186,11 +189,18 @@ async def _completed(
         "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
         "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
     }  # fmt: skip
+    if parents := await _parents(base, desk):
+        lineage["parents"] = parents
     await release.register(
         name=job.track, artifact=attempts.output(folder, result), lineage=lineage, rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
         causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
     )  # fmt: skip
     await _ended(job, str(spec["job_id"]), "COMPLETED", desk)
+
+
+async def _parents(base: Base, desk: Desk) -> list[str]:
+    models = fold(await desk.registry.entries()).models.values()
+    return await asyncio.to_thread(parents_of, base.folder, models, desk.store)
 
 
 async def _failed(job: Queued, ident: str, err: ChildError, desk: Desk, *, attempts: int) -> None:

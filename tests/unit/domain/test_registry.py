@@ -55,6 +55,40 @@ def a_model(stage: Stage = D, *, verdict: str | None = "DEPLOY", labels: tuple[s
 # ------------------------------------------------------------------ fold
 
 
+def upon(number: int, version: str, *parents: str) -> AnEntry:
+    entry = registered(number, version=version)
+    entry.body["data"]["lineage"]["parents"] = list(parents)
+    return entry
+
+
+def tainted(number: int, version: str, due: str) -> AnEntry:
+    return an_entry(number, "model.tainted", f"models/default:{version}", {"due": due})
+
+
+def test_taint_passes_on_to_whatever_was_trained_upon_it() -> None:
+    line = [registered(1), upon(2, "2.0.0", "default:1.0.0", "elsewhere:1.0.0"), upon(3, "3.0.0", "default:2.0.0")]
+    entries = [*line, registered(4, version="4.0.0"), tainted(5, "1.0.0", "soon")]
+    assert [model.tainted for model in fold(entries).models.values()] == ["soon", "soon", "soon", ""]
+    later = fold([*entries, upon(6, "5.0.0", "default:3.0.0")]).find("default", "5.0.0")
+    with pytest.raises(TaintedModel, match=r"E7123.*built on"):
+        check_move(later, S)
+    own = fold([*entries, tainted(6, "2.0.0", "later")]).models.values()
+    assert [model.tainted for model in own] == ["soon", "later", "later", ""]
+
+
+def test_a_models_line_is_what_was_trained_upon_it() -> None:
+    known = fold(
+        [
+            registered(1),
+            upon(2, "2.0.0", "default:1.0.0"),
+            registered(3, version="3.0.0"),
+            upon(4, "4.0.0", "default:2.0.0"),
+        ]
+    )
+    assert [one.version for one in known.line_of([known.find("default", "1.0.0")])] == ["1.0.0", "2.0.0", "4.0.0"]
+    assert known.line_of([]) == []
+
+
 def test_a_registered_model_is_in_development_without_a_verdict() -> None:
     model = fold([registered()]).find("default", "1.0.0")
     assert (model.stage, model.verdict, model.digest, model.id) == (D, None, "aa", "default:1.0.0")

@@ -189,6 +189,41 @@ async def test_models_are_tainted_once_and_a_job_that_waits_is_cancelled(house: 
     assert all(model.tainted for model in fold(await registry.entries()).models.values())
 
 
+async def test_what_was_trained_upon_a_tainted_model_is_announced_as_tainted_too(house: House) -> None:
+    registry = house.folder.registry
+
+    async def register(version: str, **lineage: Any) -> None:
+        data = {
+            "model": "mine",
+            "version": version,
+            "digest": "d",
+            "uri": "u",
+            "format": "peft-lora",
+            "base_model": "b",
+        }
+        body = {"subject": f"models/mine:{version}", "data": {**data, "lineage": {"job_id": version, **lineage}}}
+        await registry.append("model.registered", f"mine:{version}", body, at=AT)
+
+    await register("1.0.0", dataset="datasets/mine/1.1.0")
+    await register("2.0.0", dataset="datasets/other/1.0.0", parents=["mine:1.0.0"])
+    await register("3.0.0", dataset="datasets/other/1.0.0")
+    await house.forget(key_of(3))
+    await register("4.0.0", dataset="datasets/other/1.0.0", parents=["mine:2.0.0"])  # its base was at hand still
+    assert await in_datasets.is_due(house.known, house.shelf)
+    await in_datasets.clean(house.known, house.shelf)
+    said = {e.key: e.body["data"]["affected"] for e in await registry.entries() if e.kind == "model.tainted"}
+    assert said == {
+        "mine:1.0.0": ["datasets/mine:1.1.0"],
+        "mine:2.0.0": ["models/mine:1.0.0"],
+        "mine:4.0.0": ["models/mine:2.0.0"],
+    }
+    revoked = await house.folder.datasets.find(REVOKED, "mine:1.1.0")
+    assert revoked is not None
+    assert revoked.body["data"]["affected"] == ["models/mine:1.0.0", "models/mine:2.0.0"]
+    await in_datasets.clean(house.known, house.a_shelf())
+    assert len([e for e in await registry.entries() if e.kind == "model.tainted"]) == 3
+
+
 class Killed(Exception):
     """The process ends here."""
 
