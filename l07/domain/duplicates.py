@@ -18,6 +18,11 @@ import xxhash
 from l07.domain.example import text_of, tool_calls
 from l07.domain.scheme import PERMUTATIONS, SEED, SHINGLE
 
+try:
+    from l07.domain import sketching as compiled
+except ImportError:  # no C compiler where this was installed: what follows does it
+    compiled = None  # type: ignore[assignment]
+
 U64 = npt.NDArray[np.uint64]
 Shingles = frozenset[int]
 
@@ -27,6 +32,11 @@ _WORD = re.compile(r"\w+")
 
 def action_text(goal: str, messages: Sequence[Mapping[str, Any]]) -> str:
     """The goal and what the agent did, in order: what two runs must share to be near duplicates."""
+    found = compiled.action_text(goal, messages) if compiled is not None else None
+    return _action_text(goal, messages) if found is None else found
+
+
+def _action_text(goal: str, messages: Sequence[Mapping[str, Any]]) -> str:
     parts = [goal]
     for message in messages:
         if message.get("role") != "assistant":
@@ -81,6 +91,8 @@ class Sketcher:
 
     def shingles_of(self, texts: Sequence[str]) -> list[U64]:
         """The same for many at once, at a third of the price."""
+        if compiled is not None:
+            return [compiled.shingles(text, _PLACE) for text in texts]
         hashes: list[int] = []
         ends = []
         for text in texts:
@@ -94,6 +106,8 @@ class Sketcher:
 
     def sketch(self, shingles: U64) -> bytes:
         """128 minima of 32 bits, little endian: 512 bytes."""
+        if compiled is not None:
+            return compiled.sketch(shingles, _MULTIPLY, _ADD)
         best = np.full(PERMUTATIONS, 0xFFFFFFFF, dtype=np.uint32)
         for start in range(0, len(shingles), 512):
             block = shingles[start : start + 512, None] * _MULTIPLY + _ADD
@@ -126,8 +140,12 @@ def _distinct(values: U64) -> U64:
 
 def jaccard(one: U64, other: U64) -> float:
     """Shared over all shingles, exact."""
-    shared = len(np.intersect1d(one, other, assume_unique=True))
+    shared = _shared(one, other) if compiled is None else compiled.shared(one, other)
     return shared / (len(one) + len(other) - shared)
+
+
+def _shared(one: U64, other: U64) -> int:
+    return len(np.intersect1d(one, other, assume_unique=True))
 
 
 def estimate(one: bytes, other: bytes) -> float:
