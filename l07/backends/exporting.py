@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,12 @@ class ExportRequest:
         return self.output.suffix == ".jsonl"
 
 
-def export(request: ExportRequest) -> dict[str, Any]:
-    """Write it; what was written, as in `export.json`. The same version gives the same bytes.
+Note = Callable[[Mapping[str, Any], Path, Mapping[str, str]], None]
+
+
+def export(request: ExportRequest, note: Note | None = None) -> dict[str, Any]:
+    """Write it; what was written, as in `export.json`. The same version gives the same bytes. `note` is told what will lie
+    where, with each file's sha256, before anything does: an erasure has to find it again.
 
     Raises:
         OutputTaken: E7920, something stands there, and `force` is not said or must not replace it.
@@ -64,6 +68,8 @@ def export(request: ExportRequest) -> dict[str, Any]:
         with disk_errors(request.output):
             scratch.mkdir(parents=True)
             said = _fill(request, manifest, scratch)
+            if note is not None:
+                note(said, *_placed(request, scratch))
             _into_place(request, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -204,6 +210,14 @@ def _llama_factory(said: Mapping[str, Any], splits: Sequence[str]) -> dict[str, 
         f"{said['dataset']}_{split}": {"file_name": f"{split}.jsonl", "formatting": "sharegpt", "columns": columns}
         for split in splits
     }
+
+
+def _placed(request: ExportRequest, scratch: Path) -> tuple[Path, dict[str, str]]:
+    """The output from the root, and the files' sha256 by their paths in it."""
+    home = request.output.parent.resolve() / request.output.name
+    if request.one_file:
+        return home, {str(home): _file(scratch / f"{request.splits[0]}.jsonl")["sha256"]}
+    return home, {str(home / path.name): _file(path)["sha256"] for path in sorted(scratch.iterdir())}
 
 
 def _into_place(request: ExportRequest, scratch: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from l07.backends.store import FolderLeases, FolderLedger, FolderStore
     from l07.domain.marks import Marks
 
-LEDGERS = ("datasets", "jobs", "registry", "erasures")
+LEDGERS = ("datasets", "jobs", "registry", "erasures", "exports")
 MARKS_KEY = "marks.key"
 READING = "l07 status"  # the purpose under which a reader holds the folder's lock
 

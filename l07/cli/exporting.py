@@ -1,6 +1,8 @@
 """`l07 datasets export`: a version for other trainers."""
 
 import argparse
+import asyncio
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from l07.cli.diffing import folder_of
 from l07.settings import Settings
 
 if TYPE_CHECKING:
+    from l07.backends.exporting import Note
     from l07.domain.preference import PreferenceRules
 
 
@@ -28,12 +31,33 @@ def export(args: argparse.Namespace, console: Console) -> int:
     output = Path(args.out) if args.out else settings.data_dir / "exports" / name
     rules = preference_rules(settings)
     request = ExportRequest(folder, args.shape, output, tuple(args.split), args.order, args.force, rules)
-    said = write(request)
+    said = write(request, _note(settings, request.output))
     if console.as_json:
         console.data(said)
     else:
         _print(said, console)
     return 0
+
+
+def _note(settings: Settings, output: Path) -> "Note":
+    """Versions of this data folder alone: no erasure here revokes another one's."""
+    from l07.backends.open import open_ledger
+    from l07.cli.views import datasets
+    from l07.domain.exports import EXPORTED
+    from l07.service.ingesting import now_text
+
+    async def record(said: Mapping[str, Any], path: Path, files: Mapping[str, str]) -> None:
+        name, digest = f"{said['dataset']}:{said['version']}", said["digest"]
+        known = datasets(await open_ledger(settings, "datasets").entries()).get(name)
+        if known is None or known["digest"] != digest:
+            return
+        data = {"dataset_id": name, "digest": digest, "format": said["for"], "output": str(output), "path": str(path)}
+        at = now_text()
+        key = f"{name}/{said['for']}/{hashlib.sha256(f'{path} {at}'.encode()).hexdigest()[:16]}"
+        ledger = open_ledger(settings, "exports")
+        await ledger.append(EXPORTED, key, {"data": {**data, "files": dict(files)}}, at=at)
+
+    return lambda *told: asyncio.run(record(*told))
 
 
 def preference_rules(settings: Settings) -> "PreferenceRules":

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from l07.cli.access import loaded, person
@@ -39,6 +39,7 @@ def _print(found: Mapping[str, Any], console: Console) -> None:
     if found.get("already"):
         console.line(f"already ordered at {found['ordered_at']} by {found['by']}: looked through once more")
     _print_counts(found["gone"], console)
+    _print_exports(found["exports"], console)
     for hit in found.get("left", ()):
         console.line(f"still named in {hit['file']}, {hit['times']} times")
     for record in found.get("remains", ()):
@@ -47,7 +48,15 @@ def _print(found: Mapping[str, Any], console: Console) -> None:
         )
         console.line(f"still on the bus at {record['at']}, {until}")
     if not found.get("left"):
-        console.line("nothing in the data folder names it any more")
+        console.line("nothing in the data folder or in an export names it any more")
+
+
+def _print_exports(exports: Sequence[Mapping[str, Any]], console: Console) -> None:
+    for export in exports:
+        said = f"{export['format']} of {export['dataset_id']} at {export['path']}"
+        console.line(f"export deleted: {said}" if export["deleted"] else f"export not deleted: {said}")
+        for file, why in export["left"].items():
+            console.line(f"  {file}: {why}")
 
 
 def _print_counts(counts: Mapping[str, Any], console: Console) -> None:

@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from l07.cli import views
@@ -21,7 +23,7 @@ FOLDS: Mapping[str, tuple[str, Callable[[Sequence[Entry]], dict[str, View]]]] = 
     "models": ("registry", views.models),
 }
 COLUMNS = {
-    "datasets": ("id", "state", "splits", "added", "removed", "digest", "at"),
+    "datasets": ("id", "state", "splits", "added", "removed", "exports", "digest", "at"),
     "jobs": ("id", "dataset", "state", "attempt", "base_model", "code", "reason", "at"),
     "models": ("id", "stage", "verdict", "tainted", "at"),
 }
@@ -52,10 +54,14 @@ def show_models(args: argparse.Namespace, console: Console) -> int:
 
 
 async def all_views(settings: Settings) -> dict[str, dict[str, View]]:
-    """Everything that the three ledgers know."""
+    """Everything that the ledgers know."""
     from l07.backends.open import open_ledger
 
-    return {what: fold(await open_ledger(settings, name).entries()) for what, (name, fold) in FOLDS.items()}
+    found = {what: fold(await open_ledger(settings, name).entries()) for what, (name, fold) in FOLDS.items()}
+    for name, exports in views.exports(await open_ledger(settings, "exports").entries()).items():
+        if name in found["datasets"]:
+            found["datasets"][name]["exports"] = exports
+    return found
 
 
 def _list(what: str, args: argparse.Namespace, console: Console) -> int:
@@ -64,10 +70,15 @@ def _list(what: str, args: argparse.Namespace, console: Console) -> int:
         console.data({what: list(found.values())})
         return 0
     columns = [name for name in COLUMNS[what] if any(name in view for view in found.values())]
-    console.table(columns, [[view.get(name) for name in columns] for view in found.values()])
+    console.table(columns, [[_short(view.get(name)) for name in columns] for view in found.values()])
     if not found:
         console.line(f"no {what} yet")
     return 0
+
+
+def _short(value: Any) -> Any:
+    """A list is its length."""
+    return len(value) if isinstance(value, list) else value
 
 
 def _show(what: str, args: argparse.Namespace, console: Console) -> int:
@@ -96,7 +107,18 @@ def _of_dataset(settings: Settings, known: Mapping[str, View], view: View) -> Vi
     names = list(known)[: list(known).index(view["id"]) + 1]
     versions = [known[name] for name in names if known[name]["dataset"] == view["dataset"]]
     trend = [{"version": one["version"], "share": one["own_share"]} for one in versions if "own_share" in one]
-    return ({"card": str(card)} if card.is_file() else {}) | ({"own_trend": trend} if trend else {})
+    found = ({"card": str(card)} if card.is_file() else {}) | ({"own_trend": trend} if trend else {})
+    return found | ({"exports": [_looked_at(one) for one in view["exports"]]} if "exports" in view else {})
+
+
+def _looked_at(export: View) -> View:
+    """With what became of its files, as seen from here."""
+    from l07.pipeline.forget.exports import state_of
+
+    states = Counter(state_of(Path(path), digest) for path, digest in export["files"].items())
+    if export["erased"]:
+        states["erased"] = export["erased"]
+    return {name: value for name, value in export.items() if name not in ("files", "erased")} | {"files": dict(states)}
 
 
 def _print(one: str, view: View, lineage: Mapping[str, Any], console: Console) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from l07.domain.exports import fold as fold_exports
 from l07.domain.registry import STAGE_CHANGED, VALIDATED, fold
 from l07.ports import Entry
 
@@ -32,6 +33,15 @@ def datasets(entries: Iterable[Entry]) -> dict[str, View]:
         elif entry.kind == "dataset.revoked" and entry.key in found:
             found[entry.key] |= {"state": "REVOKED", "revoked": entry.body["data"]}
             found[entry.key]["entries"].append(mark(entry))
+    return found
+
+
+def exports(entries: Iterable[Entry]) -> dict[str, list[View]]:
+    """What was written where, by the version it was made of."""
+    found: dict[str, list[View]] = {}
+    for one in fold_exports(entries):
+        view = {"format": one.format, "path": one.path, "at": one.at, "files": dict(one.files), "erased": one.erased}
+        found.setdefault(one.dataset_id, []).append(view)
     return found
 
 

@@ -261,7 +261,8 @@ async def joined(
         )  # fmt: skip
         control = Control(bus, ports, backends.open_leases(settings), report, health, stop)
         if buffer is not None:
-            shelf = Shelf(datasets, jobs, registry, ports.store, curator, settings, now_text)
+            exports = backends.open_ledger(settings, "exports")
+            shelf = Shelf(datasets, jobs, registry, exports, ports.store, curator, settings, now_text)
             control.hands = Hands(open_erasures(settings), buffer, bus, shelf)
         for name in consumers:
             table = routes(name, ports)

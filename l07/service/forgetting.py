@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from l07.backends import open as backends
 from l07.domain.erasure import Tombstones, order_of
+from l07.domain.exports import fold
 from l07.domain.marks import KEY, SOURCE, SUBJECT
 from l07.errors import BadErasure, ErasureOpen, FolderInUse, NoLiveBuffer
 from l07.events.cloudevents import rfc3339
@@ -16,6 +18,7 @@ from l07.pipeline import forget
 from l07.pipeline.forget import buffer as in_buffer
 from l07.pipeline.forget import bus as on_bus
 from l07.pipeline.forget import datasets as in_datasets
+from l07.pipeline.forget import exports as in_exports
 from l07.pipeline.forget.datasets import Shelf
 from l07.pipeline.forget.finish import Hands, finish
 from l07.ports import ExampleBuffer
@@ -60,15 +63,32 @@ async def order_erasure(settings: Settings, ask: Asked, *, reason: str, by: str,
     Raises ErasureOpen (E7126) when it is not done within `wait_s`; it stays recorded, and whoever runs next does it.
     FolderInUse E7405 where the folder is held by who does not, FileNotRewritten E7125; SecretExposed E7120, SecretMissing E7121."""
     known, marks = open_erasures(settings), backends.open_marks(settings)
+    since = len(await backends.open_ledger(settings, "exports").entries())
     erasure, already = await forget.order(known, marks, ask.kind, [ask.name], reason=reason, by=by, at=now_text())
     counts = await _see_to_it(settings, known, wait_s)
+    exports = await _exports(settings, since)
     done_at = known.state.orders[erasure.key].done_at
-    hits = await asyncio.to_thread(search, settings.data_dir, ask.needle)
+    hits = await asyncio.to_thread(search, settings.data_dir, ask.needle, beside=await _exported(settings))
     remains = await _remaining(settings, known)
     return {
         "order": erasure.key, "ordered_at": erasure.at, "by": erasure.by, "already": already, "done_at": done_at,
-        "gone": counts, "left": [hit._asdict() for hit in hits], "remains": [_remains(one) for one in remains],
+        "gone": counts, "exports": exports, "left": [hit._asdict() for hit in hits], "remains": [_remains(one) for one in remains],
     }  # fmt: skip
+
+
+async def _exports(settings: Settings, since: int) -> list[dict[str, Any]]:
+    """The curator may work on another machine, which does not see what was exported to this one."""
+    exports, datasets = (backends.open_ledger(settings, name) for name in ("exports", "datasets"))
+    found = await in_exports.clean_and_tell(exports, datasets, since=since, at=now_text())
+    return [one._asdict() for one in found]
+
+
+async def _exported(settings: Settings) -> list[Path]:
+    """Where exports were written to outside of the data folder."""
+    known = fold(await backends.open_ledger(settings, "exports").entries())
+    paths = dict.fromkeys(Path(export.path) for export in known)
+    home = settings.data_dir.resolve()
+    return [path for path in paths if not path.is_relative_to(home)]
 
 
 async def _remaining(settings: Settings, known: forget.Known) -> list[on_bus.Remains]:
@@ -91,7 +111,9 @@ async def resume(settings: Settings, *, wait_s: float) -> dict[str, Any]:
     due = [order.key for order in known.state.open]
     if not due:
         raise BadErasure("nothing is to be finished: every erasure that was ordered is done")
-    return {"orders": due, "gone": await _see_to_it(settings, known, wait_s)}
+    since = len(await backends.open_ledger(settings, "exports").entries())
+    gone = await _see_to_it(settings, known, wait_s)
+    return {"orders": due, "gone": gone, "exports": await _exports(settings, since)}
 
 
 async def count(settings: Settings, ask: Asked) -> dict[str, Any]:
@@ -108,7 +130,9 @@ async def count(settings: Settings, ask: Asked) -> dict[str, Any]:
         held = await in_datasets.found(known, shelf)
         records = await on_bus.count(bus, settings.topics, tombstones) if isinstance(bus, on_bus.OwnLog) else {}
         runs = len(await in_buffer.found(buffer, tombstones)) if buffer else 0
-    return {"dry_run": True, "buffer": runs, **records, "versions": {key: len(keys) for key, keys in held.items()}}
+        exports = [one.path for one in fold(await shelf.exports.entries()) if one.dataset_id in held and one.files]
+    versions = {key: len(keys) for key, keys in held.items()}
+    return {"dry_run": True, "buffer": runs, **records, "versions": versions, "exports": exports}
 
 
 async def _see_to_it(settings: Settings, known: forget.Known, wait_s: float) -> dict[str, int]:
@@ -148,8 +172,10 @@ async def _hands(settings: Settings, known: forget.Known, stack: AsyncExitStack)
 
 async def _shelf(settings: Settings, stack: AsyncExitStack) -> Shelf:
     curator = await stack.enter_async_context(backends.open_curator(settings))
-    datasets, jobs, registry = (backends.open_ledger(settings, name) for name in ("datasets", "jobs", "registry"))
-    return Shelf(datasets, jobs, registry, backends.open_store(settings), curator, settings, now_text)
+    datasets, jobs, registry, exports = (
+        backends.open_ledger(settings, name) for name in ("datasets", "jobs", "registry", "exports")
+    )
+    return Shelf(datasets, jobs, registry, exports, backends.open_store(settings), curator, settings, now_text)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A byte search: does any file of the data folder still name what was erased? The proof of an erasure, and its honest rest."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +14,21 @@ class Hit(NamedTuple):
     times: int
 
 
-def search(folder: Path, needle: str) -> list[Hit]:
-    """Files in which `needle` stands, as bytes: tables and archives unpacked, everything else as it is. Reads all of it."""
-    if len(needle) < SHORTEST or not folder.is_dir():
+def search(folder: Path, needle: str, *, beside: Sequence[Path] = ()) -> list[Hit]:
+    """Files in which `needle` stands, as bytes: tables and archives unpacked, everything else as it is. Reads all of it.
+    `beside`: files and folders elsewhere, named by their whole paths."""
+    if len(needle) < SHORTEST:
         return []
+    files = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    files = {name: path for name, path in files.items() if not name.startswith(SKIPPED)}
+    files |= {str(path): path for place in beside for path in (_files(place) if place.is_dir() else [place])}
     raw = needle.encode("utf-8", "surrogatepass")
-    hits = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not path.is_symlink() and not name.startswith(SKIPPED):
-            times = sum(piece.count(raw) for piece in _contents(path))
-            if times:
-                hits.append(Hit(name, times))
-    return hits
+    times = {name: sum(piece.count(raw) for piece in _contents(path)) for name, path in files.items()}
+    return [Hit(name, found) for name, found in times.items() if found]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
 
 
 def _contents(path: Path) -> Iterator[bytes]:

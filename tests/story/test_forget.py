@@ -47,15 +47,16 @@ class House:
         l07(self.data, "run", "--until", "dataset", **SMALL)
 
     def found(self, needle: str) -> dict[str, int]:
-        """Files that have it; tables are read, everything else is bytes. Shares no code with the product."""
+        """Files that have it, exports beside the data folder too; tables are read, everything else is bytes. Shares no code
+        with the product."""
         hits = {}
-        for path in self.data.rglob("*"):
+        for path in [*self.data.rglob("*"), *self.data.with_name("exported").rglob("*")]:
             if path.is_file():
                 raw = path.read_bytes()
                 if path.suffix == ".parquet":
                     raw += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
                 if times := raw.count(needle.encode()):
-                    hits[path.relative_to(self.data).as_posix()] = times
+                    hits[path.relative_to(self.data.parent).as_posix().removeprefix("data/")] = times
         return hits
 
     def anything(self) -> dict[str, int]:
@@ -111,8 +112,20 @@ def datasets_with(house: House) -> list[str]:
 
 
 def test_what_is_forgotten_is_gone_byte_for_byte_and_stays_away(house: House) -> None:
+    for shape in ("trl", "openai"):
+        l07(
+            house.data,
+            "datasets",
+            "export",
+            "default",
+            "--for",
+            shape,
+            "--out",
+            house.data.with_name("exported") / shape,
+        )
+    l07(house.data, "datasets", "export", "default", "--for", "sharegpt")
     before = house.anything()
-    assert {"bus.db", "buffer"} <= {name.partition("/")[0] for name in before}
+    assert {"bus.db", "buffer", "exported", "exports"} <= {name.partition("/")[0] for name in before}
     assert datasets_with(house)
     [letter] = [letter for letter in asked(house.data, "dlq", "list")["dead_letters"] if letter["code"] == "E7010"]
     said = asked(house.data, "forget", "--subject", "person-4711", "--reason", "ticket 17", **SMALL)

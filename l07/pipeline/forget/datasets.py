@@ -14,7 +14,7 @@ from l07.domain.erasure import LOOKED, Tombstones
 from l07.domain.registry import TAINTED, ModelVersion, fold
 from l07.pipeline import train
 from l07.pipeline.curate import CREATED, KEPT, REVOKED, Asked, Batch, Standing, next_version
-from l07.pipeline.forget import files
+from l07.pipeline.forget import exports, files
 from l07.pipeline.forget.known import Known
 from l07.ports import ArtifactStore, Curator, Entry, Ledger
 from l07.settings import Settings
@@ -30,6 +30,7 @@ class Shelf:
     datasets: Ledger
     jobs: Ledger
     registry: Ledger
+    exports: Ledger
     store: ArtifactStore
     curator: Curator
     settings: Settings
@@ -150,11 +151,13 @@ async def follow_up(shelf: Shelf, tombstones: Tombstones) -> None:
     await _pass_on(shelf)
     uris = [versions[entry.key].body["data"]["uri"] for entry in entries if entry.kind == REVOKED]
     await asyncio.to_thread(files.clean, shelf.store, uris, tombstones)
+    await exports.clean(shelf.exports, shelf.datasets, at=shelf.now())
     shelf._followed = await _sizes(shelf)
 
 
 async def _sizes(shelf: Shelf) -> tuple[int, ...]:
-    return tuple([len(await ledger.entries()) for ledger in (shelf.datasets, shelf.jobs, shelf.registry)])
+    ledgers = shelf.datasets, shelf.jobs, shelf.registry, shelf.exports
+    return tuple([len(await ledger.entries()) for ledger in ledgers])
 
 
 async def _models_of(version: Entry, shelf: Shelf) -> list[ModelVersion]:

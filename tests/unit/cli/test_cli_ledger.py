@@ -32,6 +32,7 @@ def test_ledgers_that_are_as_announced_are_fine(l07) -> None:
         ("jobs", 5, 4),
         ("registry", 3, 3),
         ("erasures", 0, 0),
+        ("exports", 0, 0),
     ]
 
 

@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, settings: Settings, ingest: Ingest) -> None:
         self.settings, self.ingest = settings, ingest
-        ledgers = [backends.open_ledger(settings, name) for name in ("datasets", "jobs", "registry")]
+        ledgers = [backends.open_ledger(settings, name) for name in ("datasets", "jobs", "registry", "exports")]
         shelf = Shelf(*ledgers, backends.open_store(settings), InlineCurator(), settings, now_text)
         self.hands = Hands(open_erasures(settings), ingest.buffer, ingest.bus, shelf, alone=True)
 

@@ -1,5 +1,6 @@
 """Erasure in the datasets: a successor, revocations, taint; whatever is cut off, the next look ends it."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,11 +36,12 @@ class House:
     def __init__(self, folder: DataFolder) -> None:
         self.folder, self.curator = folder, DatasetCurator(folder)
         self.known = Known(MemoryLedger("erasures"), lambda: MARKS)
+        self.exports = MemoryLedger("exports")
         self.shelf = self.a_shelf()
 
     def a_shelf(self) -> Shelf:
         f = self.folder
-        return Shelf(f.datasets, f.jobs, f.registry, f.store, f.curator, f.settings, lambda: AT)
+        return Shelf(f.datasets, f.jobs, f.registry, self.exports, f.store, f.curator, f.settings, lambda: AT)
 
     async def make(self, runs: int) -> Dataset:
         return await self.curator.create_dataset(name="mine", examples=examples_of(some_runs(runs)), now=NOW)
@@ -222,6 +224,28 @@ async def test_what_was_trained_upon_a_tainted_model_is_announced_as_tainted_too
     assert revoked.body["data"]["affected"] == ["models/mine:1.0.0", "models/mine:2.0.0"]
     await in_datasets.clean(house.known, house.a_shelf())
     assert len([e for e in await registry.entries() if e.kind == "model.tainted"]) == 3
+
+
+async def test_the_curator_deletes_exports_too_also_one_that_was_late(house: House, tmp_path: Path) -> None:
+    async def export(version: str, name: str) -> Path:
+        made = await house.folder.datasets.find("dataset.created", f"mine:{version}")
+        assert made is not None
+        (path := tmp_path / name).write_text("{}", "utf-8")
+        data = {"dataset_id": made.key, "digest": made.body["data"]["digest"], "format": "trl", "output": name}
+        files = {str(path): hashlib.sha256(b"{}").hexdigest()}
+        await house.exports.append(
+            "dataset.exported", name, {"data": {**data, "path": str(path), "files": files}}, at=AT
+        )
+        return path
+
+    early = await export("1.1.0", "early.jsonl")
+    await house.forget(key_of(3))
+    assert not early.exists()
+    late = await export("1.1.0", "late.jsonl")
+    stays = await export("1.1.1", "stays.jsonl")
+    assert await in_datasets.is_due(house.known, house.shelf)
+    await in_datasets.clean(house.known, house.shelf)
+    assert (late.exists(), stays.exists()) == (False, True)
 
 
 class Killed(Exception):
