@@ -3,10 +3,10 @@ attempts at the same task got, did and ended with. A run is always compared with
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from l07.domain.doubt.trail import NOT_ASKED, Trail
+from l07.domain.doubt.trail import CALL, CALL_KIND, NOT_ASKED, OUTPUT, Trail
 
 CONTEXT = (
     "output_likelihood",  # log probability of the outputs' kinds given the calls'; mean over the steps
@@ -28,6 +28,8 @@ class Counted(NamedTuple):
     task: str
     trail: Trail
 
+
+Parts = list[tuple[int, int]]
 
 START, END = 0, 1
 SMOOTHING = 0.5
@@ -64,8 +66,9 @@ class Habits:
         accepted run that is not counted, of an accepted run itself; a rejected one leaves out another of its task, or
         the number of those that it is compared with would tell its label."""
         usual = left_out.trail if left_out else None
-        outputs = _likelihoods(_pairs, trail, usual, self._outputs, self._calls, len(self._output_kinds))
-        moves = _likelihoods(_moves, trail, usual, self._follows, self._states, len(self._next_kinds))
+        gone = (_pairs(usual), _moves(usual)) if usual else ([], [])
+        outputs = _likelihoods(_pairs(trail), gone[0], self._outputs, self._calls, len(self._output_kinds))
+        moves = _likelihoods(_moves(trail), gone[1], self._follows, self._states, len(self._next_kinds))
         good = usual if left_out and left_out.task == task else None
         others = self._tasks[task].compare(trail, own, good) if task in self._tasks else NOTHING_KNOWN
         return (*_mean_and_least(outputs), *_mean_and_least(moves), *others)
@@ -87,19 +90,19 @@ class _Task:
 
     def add(self, trail: Trail, *, accepted: bool) -> None:
         self.runs += 1
-        for step in trail.steps:
-            self.results[step.call, step.output] += 1
-            self.made[step.call] += 1
+        for call, output, _, _ in trail.steps:
+            self.results[call, output] += 1
+            self.made[call] += 1
         if accepted:
             self.accepted += 1
             self.answers[trail.answer] += 1
             if trail.steps:
-                self.last_outputs[trail.steps[-1].output] += 1
-            self.done.update({step.call for step in trail.steps})
+                self.last_outputs[trail.steps[-1][OUTPUT]] += 1
+            self.done.update({step[CALL] for step in trail.steps})
 
     def compare(self, trail: Trail, own: Trail | None, good: Trail | None) -> tuple[float, ...]:
         """`own` and `good` are left out, of all attempts and of the accepted ones."""
-        agreement = _mean_and_least(list(self._agreements(trail, own)))
+        agreement = _mean_and_least(self._agreements(trail, own))
         attempts = min(float(self.runs - (own is not None)), MOST_ATTEMPTS)
         count = self.accepted - (good is not None)
         if not count:
@@ -113,56 +116,52 @@ class _Task:
             self._shared_calls(trail, good, count),
         )
 
-    def _agreements(self, trail: Trail, own: Trail | None) -> Iterator[float]:
+    def _agreements(self, trail: Trail, own: Trail | None) -> list[float]:
         mine = own.steps if own else ()
-        for step in trail.steps:
-            made = self.made[step.call]
-            same = self.results[step.call, step.output]
+        shares = []
+        for call, output, _, _ in trail.steps:
+            made = self.made.get(call, 0)
+            same = self.results.get((call, output), 0)
             for other in mine:
-                if other.call == step.call:
+                if other[CALL] == call:
                     made -= 1
-                    same -= other.output == step.output
+                    same -= other[OUTPUT] == output
             if made > 0:
-                yield same / made
+                shares.append(same / made)
+        return shares
 
     def _last_output(self, trail: Trail, own: Trail | None) -> int:
-        last = trail.steps[-1].output
-        return self.last_outputs[last] - bool(own and own.steps and own.steps[-1].output == last)
+        last = trail.steps[-1][OUTPUT]
+        return self.last_outputs.get(last, 0) - bool(own and own.steps and own.steps[-1][OUTPUT] == last)
 
     def _shared_calls(self, trail: Trail, own: Trail | None, count: int) -> float:
-        mine = {step.call for step in own.steps} if own else frozenset[int]()
-        calls = {step.call for step in trail.steps}
-        return sum(self.done[call] - (call in mine) for call in calls) / (count * len(calls)) if calls else NOT_ASKED
+        mine = {step[CALL] for step in own.steps} if own else frozenset[int]()
+        calls = {step[CALL] for step in trail.steps}
+        done = self.done
+        return sum([done.get(call, 0) - (call in mine) for call in calls]) / (count * len(calls)) if calls else NOT_ASKED
 
 
-def _pairs(trail: Trail) -> Iterator[tuple[int, int]]:
-    return ((step.call_kind, step.output_kind) for step in trail.steps)
+def _pairs(trail: Trail) -> Parts:
+    return [(call_kind, output_kind) for _, _, call_kind, output_kind in trail.steps]
 
 
-def _moves(trail: Trail) -> Iterator[tuple[int, int]]:
-    before = START
-    for step in trail.steps:
-        yield before, step.call_kind
-        before = step.call_kind << 16 | step.output_kind
-    yield before, END
+def _moves(trail: Trail) -> Parts:
+    states = [call_kind << 16 | output_kind for _, _, call_kind, output_kind in trail.steps]
+    return list(zip((START, *states), (*(step[CALL_KIND] for step in trail.steps), END), strict=True))
 
 
 def _likelihoods(
-    parts: Callable[[Trail], Iterator[tuple[int, int]]],
-    trail: Trail,
-    left_out: Trail | None,
-    together: Counter[tuple[int, int]],
-    first: Counter[int],
-    kinds: int,
+    parts: Parts, gone: Parts, together: Mapping[tuple[int, int], int], first: Mapping[int, int], kinds: int
 ) -> list[float]:
-    """log P(second | first) of the trail's parts by additive smoothing, over everything that was counted but
-    `left_out`."""
+    """log P(second | first) of the parts by additive smoothing, over everything that was counted but `gone`."""
     room = SMOOTHING * max(2, kinds)
-    out = list(parts(left_out)) if left_out else []
-    gone, gone_first = Counter(out), Counter([a for a, _ in out])
+    gone_first = [part[0] for part in gone]
     return [
-        math.log((together[pair] - gone[pair] + SMOOTHING) / (first[pair[0]] - gone_first[pair[0]] + room))
-        for pair in parts(trail)
+        math.log(
+            (together.get(pair, 0) - gone.count(pair) + SMOOTHING)
+            / (first.get(pair[0], 0) - gone_first.count(pair[0]) + room)
+        )
+        for pair in parts
     ]
 
 

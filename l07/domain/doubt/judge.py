@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from l07.domain.doubt.faults import FAULTS, Run
+from l07.domain.doubt.growing import Growth, codes_of, cuts_of, log_odds
 from l07.domain.doubt.habits import CONTEXT, Counted, Habits, habits_of
 from l07.domain.doubt.limits import Limits, centred, threshold
 from l07.domain.doubt.trail import CONSISTENCY, Trail, read
@@ -73,17 +73,15 @@ class Doubt:
 
 def doubts(attempts: Iterable[Attempt], texts: Texts, *, limits: Limits, seed: int) -> dict[str, Doubt]:
     """Every new run's doubt, judged within its (source, domain). Attempts in any order; the result follows from their
-    set, their texts and the seed, to the last bit: one thread, since sums of histograms depend on how rows are shared
-    out.
+    set, their texts and the seed, to the last bit.
 
     `texts` is asked for at most FAULTY accepted runs a source; it may leave some out."""
     sources: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
     for attempt in sorted(attempts, key=lambda attempt: attempt.key):
         sources[attempt.source, attempt.domain].append(attempt)
     found: dict[str, Doubt] = {}
-    with threadpool_limits(1):
-        for name in sorted(sources):
-            found |= _of_source(sources[name], texts, limits, seed)
+    for name in sorted(sources):
+        found |= _of_source(sources[name], texts, limits, seed)
     return found
 
 
@@ -182,7 +180,7 @@ def _doubtful_runs(source: _Source, texts: Texts, limits: Limits) -> Found:
     tasks = [attempt.task for attempt in (*whole, *(attempt for attempt, _ in faulty))]
     is_fault = np.arange(len(table)) >= len(whole)
     learns = is_fault | np.array([a.key in usual for a in whole] + [False] * len(faulty))
-    scores = _out_of_fold(table, is_fault, learns, tasks, RUN_TREES)
+    scores = _out_of_fold(table, is_fault, learns, tasks, Growth(RUN_TREES))
     scores = centred(scores, tasks, real=~is_fault)
     return _flagged(whole, scores[~is_fault], scores[is_fault], limits.run_share, limits.run_precision)
 
@@ -196,7 +194,7 @@ def _doubtful_labels(source: _Source, limits: Limits) -> Found:
         return {}
     learns = np.array([attempt.key in usual for attempt in rows])
     scores = _out_of_fold(
-        np.array([*map(source.row, rows)])[:, OF_LABELS], rejected, learns, [a.task for a in rows], LABEL_TREES
+        np.array([*map(source.row, rows)])[:, OF_LABELS], rejected, learns, [a.task for a in rows], Growth(LABEL_TREES)
     )
     found: Found = {}
     for label, sign in ((False, 1.0), (True, -1.0)):
@@ -216,20 +214,15 @@ def _flagged(attempts: Sequence[Attempt], scores: F64, faulty: F64, share: float
     return {attempt.key: (score, score >= least) for attempt, score in pairs if attempt.new}
 
 
-def _out_of_fold(table: F64, says: Flags, learns: Flags, tasks: Sequence[str], trees: int) -> F64:
-    """Log odds of `says` for each row, from a classifier that has seen no row of its task; `learns`: rows that may be
-    learnt from."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+def _out_of_fold(table: F64, says: Flags, learns: Flags, tasks: Sequence[str], growth: Growth) -> F64:
+    """Log odds of `says` for each row, from trees that have seen no row of its task; `learns`: rows that may be learnt
+    from."""
     folds = np.array([keyed_hash(0, "doubt fold", task) % FOLDS for task in tasks])
+    codes = codes_of(table, cuts_of(table[learns]))
     scores = np.zeros(len(table))
     for fold in range(FOLDS):
         mine = folds == fold
         taught = learns & ~mine
         if mine.any() and 0 < says[taught].sum() < taught.sum():
-            model = HistGradientBoostingClassifier(
-                max_iter=trees, max_leaf_nodes=15, learning_rate=0.08, min_samples_leaf=10, l2_regularization=1.0,
-                early_stopping=False, random_state=0,
-            )  # fmt: skip
-            scores[mine] = model.fit(table[taught], says[taught]).decision_function(table[mine])
+            scores[mine] = log_odds(codes[taught], says[taught], codes[mine], growth)
     return np.round(scores, 6)

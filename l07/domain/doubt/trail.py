@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 import xxhash
 
+from l07.domain.doubt.words import NOT_ASKED, WORDS, overlaps, skim
 from l07.domain.example import text_of
 
 Messages = Sequence[Mapping[str, Any]]
-Words = set[bytes] | frozenset[bytes]
 
-MOST_CHARACTERS = 2_000  # of each text that is read for words
 MOST_STEPS = 64  # of a run that its trail holds
-NOT_ASKED = -1.0  # a share of nothing
 
 CONSISTENCY = (
     "answer_known",  # share of the answer's words, without the goal's, that some output has
@@ -34,21 +32,12 @@ CONSISTENCY = (
 
 _STEP = struct.Struct("<QIHH")  # digest of the call, of its output; kind of the call, of its output
 _HEAD = struct.Struct("<Q")  # digest of the answer
-_WORDS = bytes(
-    byte | 32 if 65 <= byte <= 90 else byte if byte >= 128 or chr(byte).isalnum() or byte == 95 else 32
-    for byte in range(256)
-)
 _SHAPE = bytes(97 if chr(byte).isalpha() or byte >= 128 else 48 if 48 <= byte <= 57 else byte for byte in range(256))
-_ERRORS = ("error", "exception", "invalid", "not found", "denied", "failed", "doesn't exist")
+_ERRORS = (b"error", b"exception", b"invalid", b"not found", b"denied", b"failed", b"doesn't exist")
 
 
-class Step(NamedTuple):
-    """A call and what came back, as digests."""
-
-    call: int
-    output: int
-    call_kind: int
-    output_kind: int
+Step = tuple[int, int, int, int]  # digests of the call and of its output, kinds of the call and of its output
+CALL, OUTPUT, CALL_KIND, OUTPUT_KIND = range(4)
 
 
 class Trail(NamedTuple):
@@ -65,7 +54,7 @@ class Trail(NamedTuple):
     def unpack(cls, packed: bytes) -> "Trail":
         """The reverse of `pack`."""
         (answer,) = _HEAD.unpack_from(packed)
-        return cls(answer, tuple(map(Step._make, _STEP.iter_unpack(packed[_HEAD.size :]))))
+        return cls(answer, tuple(_STEP.iter_unpack(packed[_HEAD.size :])))
 
 
 class Reading(NamedTuple):
@@ -86,22 +75,15 @@ def read(messages: Messages, goal: str) -> Reading:
     """Compare what was asked, called, answered and said. Texts are read up to MOST_CHARACTERS each."""
     calls = _calls(messages)
     answer = _answer(messages)
-    asked = [_words(call.text) for call in calls]
-    given = [_words(call.output) if call.output else frozenset[bytes]() for call in calls]
+    given = ["" if call.output is None else call.output for call in calls]
     steps = tuple(map(_step, calls[:MOST_STEPS]))
-    goal_words, said = _words(goal), _words(answer)
-    new = said - goal_words
     values = (
-        _met(new, given) if calls else NOT_ASKED,
-        len(said & given[-1]) / len(said) if said and given else NOT_ASKED,
-        _fit_own(asked, given),
-        _next_use(asked, given, goal_words),
-        _met(goal_words, [*asked, *given, said]),
+        *overlaps([call.text for call in calls], given, goal, answer),
         _repeat_conflict(steps),
-        1 - len({step.output for step in steps}) / len(steps) if steps else NOT_ASKED,
+        1 - len({step[OUTPUT] for step in steps}) / len(steps) if steps else NOT_ASKED,
         sum(call.output is None for call in calls) / len(calls) if calls else NOT_ASKED,
-        float(steps[0].output_kind == _ERROR) if steps else NOT_ASKED,
-        float(steps[-1].output_kind == _ERROR) if steps else NOT_ASKED,
+        float(steps[0][OUTPUT_KIND] == _ERROR) if steps else NOT_ASKED,
+        float(steps[-1][OUTPUT_KIND] == _ERROR) if steps else NOT_ASKED,
         float(_after_last_output(messages)),
         _ending(messages),
     )
@@ -117,15 +99,21 @@ def _calls(messages: Messages) -> list[_Call]:
         role = message.get("role")
         if role == "assistant":
             for call in message.get("tool_calls") or ():
-                function = call.get("function")
-                known = isinstance(function, Mapping)
                 waiting.append((call.get("id"), len(made)))
-                made.append((str(function.get("name")), function.get("arguments")) if known else ("", None))
+                made.append(_made(call.get("function")))
         elif role == "tool" and waiting:
-            ident = message.get("tool_call_id")
-            at = next((i for i, (known_as, _) in enumerate(waiting) if known_as == ident), 0)
+            ident, at = message.get("tool_call_id"), 0
+            if waiting[0][0] != ident:
+                at = next((i for i, (known_as, _) in enumerate(waiting) if known_as == ident), 0)
             outputs[waiting.pop(at)[1]] = text_of(message.get("content"))
     return [_Call(name, value, text_of(value), outputs.get(i)) for i, (name, value) in enumerate(made)]
+
+
+def _made(function: Any) -> tuple[str, Any]:
+    """Name and arguments. A dict is asked for first: what else is a mapping takes ten times as long to tell."""
+    if type(function) is dict or isinstance(function, Mapping):
+        return str(function.get("name")), function.get("arguments")
+    return "", None
 
 
 def _answer(messages: Messages) -> str:
@@ -135,48 +123,14 @@ def _answer(messages: Messages) -> str:
     return ""
 
 
-def _words(text: str) -> frozenset[bytes]:
-    return frozenset(text[:MOST_CHARACTERS].encode("utf-8", "replace").translate(_WORDS).split())
-
-
-def _met(words: Words, places: Sequence[Words]) -> float:
-    """The share of the words that at least one place has."""
-    if not words:
-        return NOT_ASKED
-    left = words
-    for place in places:
-        left = left - place
-    return 1 - len(left) / len(words)
-
-
-def _fit_own(asked: Sequence[Words], given: Sequence[Words]) -> float:
-    total, count, last = 0.0, 0, len(asked) - 1
-    for i, words in enumerate(asked):
-        if words and last:
-            beside = given[i + 1] if i < last else given[i - 1]
-            total += (len(words & given[i]) - len(words & beside)) / len(words)
-            count += 1
-    return total / count if count else NOT_ASKED
-
-
-def _next_use(asked: Sequence[Words], given: Sequence[Words], goal: Words) -> float:
-    total, count = 0.0, 0
-    for before, words, output in zip(asked, asked[1:], given, strict=False):
-        new = words - before - goal
-        if new:
-            total += len(new & output) / len(new)
-            count += 1
-    return total / count if count else NOT_ASKED
-
-
 def _repeat_conflict(steps: Sequence[Step]) -> float:
     seen: dict[int, int] = {}
     repeated = other = 0
-    for step in steps:
-        if step.call in seen:
+    for call, output, _, _ in steps:
+        if call in seen:
             repeated += 1
-            other += seen[step.call] != step.output
-        seen[step.call] = step.output
+            other += seen[call] != output
+        seen[call] = output
     return other / repeated if repeated else NOT_ASKED
 
 
@@ -208,7 +162,7 @@ def _kind(text: bytes) -> int:
 
 def _step(call: _Call) -> Step:
     kind = _kind(_call_kind(call.name, call.arguments))
-    return Step(
+    return (
         _digest(f"{call.name} {call.text}"), _digest(call.output or "") & 0xFFFFFFFF, kind, _output_kind(call.output)
     )
 
@@ -217,11 +171,11 @@ def _call_kind(name: str, arguments: Any) -> bytes:
     """The tool; of a tool with one free text also the text's first word that is not the tool's own: select, describe,
     ls."""
     kind = name.encode("utf-8", "replace")
-    if isinstance(arguments, Mapping) and len(arguments) == 1:
+    if (type(arguments) is dict or isinstance(arguments, Mapping)) and len(arguments) == 1:
         (value,) = arguments.values()
         if isinstance(value, str) and " " in value:
             own = _own_words(name)
-            for word in value[:60].encode("utf-8", "replace").translate(_WORDS).split():
+            for word in value[:60].encode("utf-8", "replace").translate(WORDS).split():
                 if word not in own:
                     return kind + b" " + word
     return kind
@@ -229,26 +183,31 @@ def _call_kind(name: str, arguments: Any) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _own_words(tool: str) -> frozenset[bytes]:
-    return frozenset(tool.encode("utf-8", "replace").translate(_WORDS).replace(b"_", b" ").split())
+    return frozenset(tool.encode("utf-8", "replace").translate(WORDS).replace(b"_", b" ").split())
 
 
-_ERROR, _EMPTY, _NONE = _kind(b"error"), _kind(b"empty"), _kind(b"none")
+_ERROR, _NONE = _kind(b"error"), _kind(b"none")
 
 
 def _output_kind(output: str | None) -> int:
-    """Error, empty, none, or the shape of its beginning: letters and digits as classes, signs as they are."""
     if output is None:
         return _NONE
+    found = skim.shape(output, _ERRORS) if skim is not None else None
+    return _kind(_shape(output) if found is None else found)
+
+
+def _shape(output: str) -> bytes:
+    """Error, empty, or the shape of its beginning: letters and digits as classes, signs as they are."""
     head = output[:200].lstrip()
     if not head:
-        return _EMPTY
-    low = head.lower()
+        return b"empty"
+    low = head.lower().encode("utf-8", "replace")
     for word in _ERRORS:
         if word in low:
-            return _ERROR
+            return b"error"
     shape = head[:24].encode("utf-8", "replace").translate(_SHAPE, b" \t\r\n")
     while b"aa" in shape:
         shape = shape.replace(b"aa", b"a")
     while b"00" in shape:
         shape = shape.replace(b"00", b"0")
-    return _kind(shape[:6] + (b"+" if len(output) > 300 else b""))
+    return shape[:6] + (b"+" if len(output) > 300 else b"")

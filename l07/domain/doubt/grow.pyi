@@ -1,0 +1,3 @@
+from l07.domain.doubt.growing import I64, Codes, Flags, Growth
+
+def grown(codes: Codes, says: Flags, asked: Codes, found: I64, growth: Growth, chance: I64, weight: I64) -> None: ...
