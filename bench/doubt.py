@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench.curate import joined, real_events
-from l07.domain.doubt import Attempt, Doubt, Limits, Run, doubts, read
+from l07.domain.doubt import Attempt, Doubt, Held, Limits, Run, doubts, read
 from l07.domain.example import FEATURES, TrainingExample, extract, measure
 from l07.domain.statistics import wilson
 
@@ -140,7 +140,7 @@ def judged(rows: Sequence[Row]) -> tuple[dict[str, Doubt], float, float]:
         attempts.append(Attempt(row.key, "l02", row.domain, row.task, row.accepted, values, seen.trail, True))
     texts = {row.key: row.run for row in rows}
     at = time.process_time()
-    found = doubts(attempts, lambda keys: {key: texts[key] for key in keys}, limits=Limits(), seed=7)
+    found = doubts(attempts, Held(texts), limits=Limits(), seed=7)
     return found, reading, time.process_time() - at
 
 

@@ -15,7 +15,10 @@ def keyed_hash(seed: int, purpose: str, name: str) -> int:
 def lowest(keys: Iterable[str], count: int, *, seed: int, purpose: str) -> set[str]:
     """The `count` keys with the smallest keyed hash. What was not chosen of a smaller set is never chosen of a larger
     one, so a row that has left does not come back while `count` stays."""
-    return set(sorted(keys, key=lambda key: (keyed_hash(seed, purpose, key), key))[: max(0, count)])
+    there = set(keys)
+    if len(there) <= count:
+        return there
+    return set(sorted(there, key=lambda key: (keyed_hash(seed, purpose, key), key))[: max(0, count)])
 
 
 def shares(sizes: Mapping[str, int], limit: int) -> dict[str, int]:

@@ -1,9 +1,24 @@
 """What may be wrong with a run or with its score, though every gate let it pass: doubt, and no proof; it goes to
 review."""
 
+from l07.domain.doubt.copies import Held, Memory, Texts
 from l07.domain.doubt.faults import FAULTS, Run
 from l07.domain.doubt.judge import Attempt, Doubt, doubts
 from l07.domain.doubt.limits import Limits
 from l07.domain.doubt.trail import CONSISTENCY, Reading, Trail, read
 
-__all__ = ["CONSISTENCY", "FAULTS", "Attempt", "Doubt", "Limits", "Reading", "Run", "Trail", "doubts", "read"]
+__all__ = [
+    "CONSISTENCY",
+    "FAULTS",
+    "Attempt",
+    "Doubt",
+    "Held",
+    "Limits",
+    "Memory",
+    "Reading",
+    "Run",
+    "Texts",
+    "Trail",
+    "doubts",
+    "read",
+]

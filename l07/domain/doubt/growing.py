@@ -35,7 +35,7 @@ class Growth:
     """How trees grow."""
 
     trees: int
-    rate: float = 0.08
+    rate: float = 0.16
     leaves: int = 15
     least_rows: int = 10  # of a leaf
     ridge: int = 1  # rows of full weight that say nothing, in each leaf
@@ -130,7 +130,9 @@ class _Tree:
         ridge = self._growth.ridge * GRADIENT
         gradient, weight, count = (self._sums(rows, values) for values in (self._gradients, self._weights, None))
         whole, heavy = gradient[0, -1], weight[0, -1]
-        gains = gradient * gradient / (weight + ridge) + (whole - gradient) * (whole - gradient) / (heavy - weight + ridge)
+        gains = gradient * gradient / (weight + ridge) + (whole - gradient) * (whole - gradient) / (
+            heavy - weight + ridge
+        )
         gains[(count < least) | (count > len(rows) - least)] = -1.0
         column, code = divmod(int(np.argmax(gains)), BINS)
         return Split(float(gains[column, code] - whole * whole / (heavy + ridge)), column, code)

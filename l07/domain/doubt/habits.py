@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from l07.domain.doubt.trail import CALL, CALL_KIND, NOT_ASKED, OUTPUT, Trail
+from l07.domain.doubt.trail import CALL, CALL_KIND, OUTPUT, Trail
+from l07.domain.doubt.words import NOT_ASKED
 
 CONTEXT = (
     "output_likelihood",  # log probability of the outputs' kinds given the calls'; mean over the steps
@@ -138,7 +139,9 @@ class _Task:
         mine = {step[CALL] for step in own.steps} if own else frozenset[int]()
         calls = {step[CALL] for step in trail.steps}
         done = self.done
-        return sum([done.get(call, 0) - (call in mine) for call in calls]) / (count * len(calls)) if calls else NOT_ASKED
+        return (
+            sum([done.get(call, 0) - (call in mine) for call in calls]) / (count * len(calls)) if calls else NOT_ASKED
+        )
 
 
 def _pairs(trail: Trail) -> Parts:

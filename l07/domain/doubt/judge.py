@@ -6,25 +6,23 @@ the least ratio of two tails). Departures: gradient-boosted trees on shares and 
 scores are read against those of the same task.
 """
 
-import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from l07.domain.doubt.faults import FAULTS, Run
+from l07.domain.doubt.copies import Texts, copies
 from l07.domain.doubt.growing import Growth, codes_of, cuts_of, log_odds
 from l07.domain.doubt.habits import CONTEXT, Counted, Habits, habits_of
 from l07.domain.doubt.limits import Limits, centred, threshold
-from l07.domain.doubt.trail import CONSISTENCY, Trail, read
-from l07.domain.example import FEATURES, measure
+from l07.domain.doubt.trail import CONSISTENCY, Trail
+from l07.domain.example import FEATURES
 from l07.domain.selection import keyed_hash, lowest
 
 F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-Texts = Callable[[Collection[str]], Mapping[str, Run]]
 Found = dict[str, tuple[float, bool]]
 
 LEAST_ACCEPTED, LEAST_TASKS = 100, 15  # of a source, or nothing is judged
@@ -33,7 +31,7 @@ RESERVOIR = 10_000  # runs of a source that say what is usual, beside the attemp
 LEARNT = 2_000  # runs of a source that a classifier learns from
 FAULTY = 500  # of them that are copied with a fault
 FOLDS = 5
-RUN_TREES, LABEL_TREES = 100, 60
+RUN_TREES, LABEL_TREES = 50, 30
 COLUMNS = (*FEATURES, *CONSISTENCY, *CONTEXT)
 # A likelihood counts accepted runs alone, and so an accepted run's own kind once less than a rejected one's.
 OF_LABELS = [place for place, name in enumerate(COLUMNS) if "likelihood" not in name]
@@ -51,6 +49,7 @@ class Attempt:
     features: tuple[float, ...]  # FEATURES, then CONSISTENCY
     trail: Trail
     new: bool
+    content: str = ""  # digest of the text; "" is not remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def doubts(attempts: Iterable[Attempt], texts: Texts, *, limits: Limits, seed: i
     """Every new run's doubt, judged within its (source, domain). Attempts in any order; the result follows from their
     set, their texts and the seed, to the last bit.
 
-    `texts` is asked for at most FAULTY accepted runs a source; it may leave some out."""
+    `texts` is asked for at most FAULTY accepted runs a source, of which some need not be there."""
     sources: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
     for attempt in sorted(attempts, key=lambda attempt: attempt.key):
         sources[attempt.source, attempt.domain].append(attempt)
@@ -147,25 +146,12 @@ class _Source:
     def faulty(self, texts: Texts) -> list[tuple[Attempt, tuple[float, ...]]]:
         """Rows of copies with a fault, each with the run that it was."""
         accepted = {attempt.key: attempt for attempt in self.attempts if attempt.accepted}
-        runs = texts(sorted(self.some(accepted.values(), FAULTY, "faulty")))
-        keys = sorted(runs)
-        made = []
-        for key in keys:
-            rng = random.Random(keyed_hash(self.seed, "fault", key))
-            copy = _with_fault(runs[key], runs[rng.choice(keys)], rng)
-            if copy is not None:
-                features, reading = measure(copy.messages, copy.goal), read(copy.messages, copy.goal)
-                own = [features[name] for name in FEATURES]
-                made.append((accepted[key], (*own, *reading.values, *self.context(accepted[key], reading.trail))))
-        return made
-
-
-def _with_fault(run: Run, other: Run, rng: random.Random) -> Run | None:
-    for name in rng.sample(sorted(FAULTS), len(FAULTS)):
-        copy = FAULTS[name](run, other, rng)
-        if copy is not None:
-            return copy
-    return None
+        chosen = {key: accepted[key].content for key in self.some(accepted.values(), FAULTY, "faulty")}
+        found = copies(chosen, texts, seed=self.seed)
+        return [
+            (accepted[key], (*copy.values, *self.context(accepted[key], Trail.unpack(copy.trail))))
+            for key, copy in found.items()
+        ]
 
 
 def _doubtful_runs(source: _Source, texts: Texts, limits: Limits) -> Found:
@@ -217,7 +203,8 @@ def _flagged(attempts: Sequence[Attempt], scores: F64, faulty: F64, share: float
 def _out_of_fold(table: F64, says: Flags, learns: Flags, tasks: Sequence[str], growth: Growth) -> F64:
     """Log odds of `says` for each row, from trees that have seen no row of its task; `learns`: rows that may be learnt
     from."""
-    folds = np.array([keyed_hash(0, "doubt fold", task) % FOLDS for task in tasks])
+    fold_of = {task: keyed_hash(0, "doubt fold", task) % FOLDS for task in set(tasks)}
+    folds = np.array([fold_of[task] for task in tasks])
     codes = codes_of(table, cuts_of(table[learns]))
     scores = np.zeros(len(table))
     for fold in range(FOLDS):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from l07.domain.doubt.words import NOT_ASKED, WORDS, overlaps, skim
+from l07.domain.doubt.words import NOT_ASKED, WORDS, overlaps, skim_shape
 from l07.domain.example import text_of
 
 Messages = Sequence[Mapping[str, Any]]
@@ -163,7 +163,10 @@ def _kind(text: bytes) -> int:
 def _step(call: _Call) -> Step:
     kind = _kind(_call_kind(call.name, call.arguments))
     return (
-        _digest(f"{call.name} {call.text}"), _digest(call.output or "") & 0xFFFFFFFF, kind, _output_kind(call.output)
+        _digest(f"{call.name} {call.text}"),
+        _digest(call.output or "") & 0xFFFFFFFF,
+        kind,
+        _output_kind(call.output),
     )
 
 
@@ -192,7 +195,7 @@ _ERROR, _NONE = _kind(b"error"), _kind(b"none")
 def _output_kind(output: str | None) -> int:
     if output is None:
         return _NONE
-    found = skim.shape(output, _ERRORS) if skim is not None else None
+    found = skim_shape(output, _ERRORS)
     return _kind(_shape(output) if found is None else found)
 
 

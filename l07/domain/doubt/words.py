@@ -28,6 +28,11 @@ def overlaps(asked: list[str], given: list[str], goal: str, answer: str) -> Shar
     return skim.overlaps(asked, given, goal, answer, WORDS, MOST_CHARACTERS)
 
 
+def skim_shape(output: str, errors: tuple[bytes, ...]) -> bytes | None:
+    """What trail.py calls the shape of an output, where it can be told in C."""
+    return skim.shape(output, errors) if skim is not None else None
+
+
 def slowly(asked: list[str], given: list[str], goal: str, answer: str) -> Shares:
     calls, outputs = [*map(_words, asked)], [*map(_words, given)]
     goal_words, said = _words(goal), _words(answer)

@@ -1,13 +1,14 @@
 """Doubt as a stage: who is held against whom, and what becomes of a doubtful row."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from l07.domain.dataset import Member
-from l07.domain.doubt import Attempt, Doubt, Limits, Reading, Run, doubts, read
+from l07.domain.doubt import Attempt, Doubt, Limits, Reading, Run, doubts
 from l07.domain.quality import COMPLETENESS
+from l07.pipeline.curate.readings import readings_of
 from l07.pipeline.curate.work import Work
 
 ENOUGH = 1_000  # accepted new rows of a source; with fewer its newest ENOUGH older ones are read beside them
@@ -16,21 +17,38 @@ UNASKED = COMPLETENESS | {"low_confidence"}  # rejected for something else than 
 Source = tuple[str, str]  # source, domain
 
 
+class _Texts:
+    """Of the new rows some are held; an older one is read from its file when somebody asks, and once."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._held = work.readings.texts()
+        self._rows: dict[str, int] = {}
+
+    def add(self, rows: Mapping[str, int]) -> None:
+        """Older rows by key."""
+        self._rows |= rows
+
+    def there(self, keys: Collection[str]) -> Collection[str]:
+        return [key for key in keys if key in self._held or key in self._rows]
+
+    def fetch(self, keys: Collection[str]) -> Mapping[str, Run]:
+        missing = {self._rows[key]: key for key in keys if key not in self._held}
+        bodies = self._work.texts_of(list(missing)) if missing else {}
+        self._held |= {missing[row]: Run(body.messages, body.goal) for row, body in bodies.items()}
+        return {key: self._held[key] for key in keys}
+
+
 def doubt(work: Work) -> None:
     """Judge the new rows against each other and against the newest of their source. What is doubtful goes to review,
     also of the rejected: a good run with a bad score must not become a negative."""
     moved = {row: member for row, member in work.moved("ACCEPT", "REJECT").items() if row in work.held}
     attempts = {row: made for row, member in moved.items() if (made := _attempt(work, member)) is not None}
-    texts = work.readings.texts()
+    texts = _Texts(work)
     old = list(_older(work, attempts.values(), texts))
     rules = work.rules
     limits = Limits(run_share=rules.doubt_run_share, label_share=rules.doubt_label_share)
-    found = doubts(
-        [*attempts.values(), *old],
-        lambda keys: {key: texts[key] for key in keys if key in texts},
-        limits=limits,
-        seed=rules.seed,
-    )
+    found = doubts([*attempts.values(), *old], texts, limits=limits, seed=rules.seed)
     for row, attempt in attempts.items():
         work.set(row, _with(moved[row], found[attempt.key]))
 
@@ -49,23 +67,22 @@ def _asked(decision: str, reasons: Iterable[str]) -> bool:
 def _made(member: Member, reading: Reading, *, new: bool) -> Attempt:
     values = (*member.features, *reading.values)
     accepted = member.decision == "ACCEPT"
-    return Attempt(member.key, member.source, member.domain, member.task, accepted, values, reading.trail, new)
+    return Attempt(
+        member.key, member.source, member.domain, member.task, accepted, values, reading.trail, new, member.content
+    )
 
 
-def _older(work: Work, new: Iterable[Attempt], texts: dict[str, Run]) -> Iterator[Attempt]:
-    """Of the sources that bring few runs; their texts join those that may be copied."""
+def _older(work: Work, new: Iterable[Attempt], texts: _Texts) -> Iterator[Attempt]:
+    """Of the sources that bring few runs."""
     count: dict[Source, int] = defaultdict(int)
     for attempt in new:
         count[attempt.source, attempt.domain] += attempt.accepted
     rows = [row for source, number in count.items() if number < ENOUGH for row in _newest(work, source)]
-    members = work.before(rows)
-    bodies = work.texts_of(rows)
-    for row, member in members.items():
-        if row in bodies and _asked(member.decision, member.reasons):
-            body = bodies[row]
-            if member.decision == "ACCEPT":
-                texts[member.key] = Run(body.messages, body.goal)
-            yield _made(member, read(body.messages, body.goal), new=False)
+    members = {row: m for row, m in work.before(rows).items() if m.table and _asked(m.decision, m.reasons)}
+    texts.add({member.key: row for row, member in members.items()})
+    readings = readings_of({member.key: member.content for member in members.values()}, texts)
+    for member in members.values():
+        yield _made(member, readings[member.key], new=False)
 
 
 def _newest(work: Work, source: Source) -> list[int]:

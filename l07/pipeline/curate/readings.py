@@ -2,15 +2,17 @@
 
 import struct
 from collections import defaultdict
+from collections.abc import Mapping
 from heapq import heappush, heappushpop
 
 from l07.domain.dataset import Member
-from l07.domain.doubt import CONSISTENCY, Reading, Run, Trail, read
+from l07.domain.doubt import CONSISTENCY, Memory, Reading, Run, Texts, Trail, read
 from l07.domain.example import TrainingExample
 from l07.domain.selection import keyed_hash
 
 TEXTS = 600  # of new accepted rows of a source that are held: more than are copied, since some leave before
 
+_READ: Memory[bytes] = Memory()  # by content
 _VALUES = struct.Struct(f"<{len(CONSISTENCY)}d")
 
 
@@ -23,8 +25,8 @@ class Readings:
         self._texts: dict[tuple[str, str], list[tuple[int, str, Run]]] = defaultdict(list)
 
     def add(self, member: Member, example: TrainingExample) -> None:
-        reading = read(example.messages, example.goal)
-        self._packed[member.key] = _VALUES.pack(*reading.values) + reading.trail.pack()
+        packed = self._packed[member.key] = _packed(read(example.messages, example.goal))
+        _READ.put(member.content, packed)
         if member.decision == "ACCEPT":
             held = self._texts[member.source, member.domain]
             one = (-keyed_hash(self._seed, "faulty", member.key), member.key, Run(example.messages, example.goal))
@@ -32,9 +34,25 @@ class Readings:
 
     def of(self, key: str) -> Reading | None:
         packed = self._packed.get(key)
-        if packed is None:
-            return None
-        return Reading(_VALUES.unpack_from(packed), Trail.unpack(packed[_VALUES.size :]))
+        return None if packed is None else _unpacked(packed)
 
     def texts(self) -> dict[str, Run]:
         return {key: run for held in self._texts.values() for _, key, run in held}
+
+
+def readings_of(contents: Mapping[str, str], texts: Texts) -> dict[str, Reading]:
+    """By key. `contents`: digests; the text of one that this process has not read before is fetched."""
+    packed = {key: _READ.get(content) for key, content in contents.items()}
+    missing = [key for key, found in packed.items() if found is None]
+    for key, run in (texts.fetch(missing) if missing else {}).items():
+        now = packed[key] = _packed(read(run.messages, run.goal))
+        _READ.put(contents[key], now)
+    return {key: _unpacked(found) for key, found in packed.items() if found is not None}
+
+
+def _packed(reading: Reading) -> bytes:
+    return _VALUES.pack(*reading.values) + reading.trail.pack()
+
+
+def _unpacked(packed: bytes) -> Reading:
+    return Reading(_VALUES.unpack_from(packed), Trail.unpack(packed[_VALUES.size :]))

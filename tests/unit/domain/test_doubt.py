@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from l07.domain.doubt import FAULTS, Attempt, Doubt, Limits, Run, doubts, judge
+from l07.domain.doubt import FAULTS, Attempt, Doubt, Held, Limits, Run, doubts, judge
 from l07.domain.doubt.limits import centred, noise_share, threshold
 from tests.doubt import a_failure, a_purchase, a_source, an_attempt
 
@@ -19,7 +19,7 @@ def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judged(attempts: list[Attempt], runs: dict[str, Run] | None = None, *, seed: int = 7) -> dict[str, Doubt]:
     texts = runs if runs is not None else {f"k{n:04}": run for n, run in enumerate(RUNS)}
-    return doubts(attempts, lambda keys: {k: texts[k] for k in keys if k in texts}, limits=Limits(), seed=seed)
+    return doubts(attempts, Held(texts), limits=Limits(), seed=seed)
 
 
 def spoilt(fault: str, every: int = 12) -> tuple[list[Attempt], dict[str, Run], set[str]]:

@@ -1,0 +1,85 @@
+"""Copies of runs with a fault each, as numbers: what a source's trees learn faults from."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Mapping
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from l07.domain.doubt.faults import FAULTS, Run
+from l07.domain.doubt.trail import read
+from l07.domain.example import FEATURES, measure
+from l07.domain.selection import keyed_hash
+
+Value = TypeVar("Value")
+
+REMEMBERED = 20_000  # a few hundred bytes each
+
+
+class Texts(Protocol):
+    """Where the texts of runs come from. To say which are there is cheap, to fetch them need not be."""
+
+    def there(self, keys: Collection[str]) -> Collection[str]: ...
+
+    def fetch(self, keys: Collection[str]) -> Mapping[str, Run]: ...
+
+
+class Held(dict[str, Run]):
+    """Texts that are at hand."""
+
+    def there(self, keys: Collection[str]) -> Collection[str]:
+        return [key for key in keys if key in self]
+
+    def fetch(self, keys: Collection[str]) -> Mapping[str, Run]:
+        return {key: self[key] for key in keys}
+
+
+class Copy(NamedTuple):
+    """What is measured of a copy: FEATURES, then CONSISTENCY, and the trail."""
+
+    values: tuple[float, ...]
+    trail: bytes  # packed
+
+
+class Memory(Generic[Value]):
+    """What follows from texts alone, by their digests, so that nobody reads them twice; the oldest go."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, name: Hashable) -> Value | None:
+        return self._known.get(name)
+
+    def put(self, name: Hashable, value: Value) -> None:
+        self._known[name] = value
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+_MADE: Memory[Copy | bool] = Memory()  # False: no fault changes anything
+
+
+def copies(contents: Mapping[str, str], texts: Texts, *, seed: int) -> dict[str, Copy]:
+    """Of each of these runs whose text is there. `contents`: digests of the texts by key, "" where there is none.
+
+    What comes from another run comes from the next one on a ring, so that most copies stay as they were when a few
+    runs come and go."""
+    ring = sorted(texts.there(contents), key=lambda key: (keyed_hash(seed, "ring", key), key))
+    after = dict(zip(ring, [*ring[1:], *ring[:1]], strict=True))
+    names = {key: (seed, key, contents[key], contents[other]) for key, other in after.items()}
+    made = {key: _MADE.get(names[key]) if all(names[key][2:]) else None for key in ring}
+    missing = sorted(key for key, known in made.items() if known is None)
+    runs = texts.fetch({*missing, *(after[key] for key in missing)}) if missing else {}
+    for key in missing:
+        copy = _copy(runs[key], runs[after[key]], random.Random(keyed_hash(seed, "fault", key))) or False
+        _MADE.put(names[key], copy)
+        made[key] = copy
+    return {key: made_of for key, made_of in sorted(made.items()) if isinstance(made_of, Copy)}
+
+
+def _copy(run: Run, other: Run, rng: random.Random) -> Copy | None:
+    for name in rng.sample(sorted(FAULTS), len(FAULTS)):
+        made = FAULTS[name](run, other, rng)
+        if made is not None:
+            features, reading = measure(made.messages, made.goal), read(made.messages, made.goal)
+            return Copy((*(features[name] for name in FEATURES), *reading.values), reading.trail.pack())
+    return None
