@@ -31,8 +31,7 @@ LEVELS: Mapping[str, int] = {
     "consumers": 9,
 }
 HOMES: Mapping[str, tuple[str, ...]] = {
-    "sklearn": ("l07/domain/outliers.py", "l07/domain/doubt/"),
-    "threadpoolctl": ("l07/domain/doubt/",),
+    "sklearn": ("l07/domain/outliers.py",),
     "torch": ("l07/training/",),
     "transformers": ("l07/training/",),
     "trl": ("l07/training/",),

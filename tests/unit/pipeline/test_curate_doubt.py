@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from l07.domain.doubt import judge
+from l07.domain.doubt import Memory, copies, judge
 from l07.domain.quality import CurateRules
-from l07.pipeline.curate import doubting
+from l07.pipeline.curate import doubting, readings
 from l07.pipeline.curate.build import Draft, build
 from l07.ports import SealedRow
 from tests.curation import Shelf, a_batch, a_row
@@ -20,6 +20,17 @@ RULES = CurateRules(outliers=False, near_duplicates=False, exact_duplicates=Fals
 def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "RUN_TREES", 15)
     monkeypatch.setattr(judge, "LABEL_TREES", 15)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has just begun."""
+    monkeypatch.setattr(readings, "_READ", Memory())
+    monkeypatch.setattr(copies, "_MADE", Memory())
 
 
 def the_row(ident: str, run: Run, task: int, **more: Any) -> SealedRow:
@@ -87,12 +98,31 @@ def test_a_small_update_is_judged_against_older_rows_which_keep_their_verdicts()
 
 def test_of_older_rows_only_the_newest_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubting, "ENOUGH", 110)
-    first = built(the_shop())
-    parent = Shelf().parent(first)
+    parent = Shelf().parent(built(the_shop()))
+    forget(monkeypatch)
     asked: list[str] = []
     watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
     built([the_row("new", a_purchase(90), 90)], parent=watched)
     assert len(set(asked)) == 110
+
+
+def test_what_a_process_remembers_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = built(the_shop(spoilt=4))
+    fresh = [the_row(f"n{n}", a_purchase(90 + n // 2), 90 + n // 2) for n in range(8)]
+    remembered = built(fresh, parent=Shelf().parent(first))
+    forget(monkeypatch)
+    assert built(fresh, parent=Shelf().parent(first)).digest == remembered.digest
+
+
+def test_what_was_read_once_is_not_read_again() -> None:
+    parent = Shelf().parent(built(the_shop()))
+    asked: list[str] = []
+    watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
+    built([the_row("new", a_purchase(90), 90)], parent=watched)
+    assert 0 < len(set(asked)) < 30  # copies beside the runs that came or went are made anew
+    asked.clear()
+    built([the_row("new", a_purchase(90), 90)], parent=watched)
+    assert asked == []
 
 
 def test_a_task_with_many_attempts_is_capped_the_same_way_every_time() -> None:

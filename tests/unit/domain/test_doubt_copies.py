@@ -1,0 +1,65 @@
+import pytest
+
+from l07.domain.doubt import FAULTS, Held, Memory, Run, copies
+from l07.domain.doubt.copies import Copy
+from tests.doubt import a_purchase
+
+RUNS = {f"k{n}": a_purchase(n) for n in range(40)}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_MADE", Memory())
+
+
+def made(runs: dict[str, Run], *, mark: str = "", seed: int = 7) -> dict[str, Copy]:
+    return copies.copies({key: f"{mark}{key}" for key in runs}, Held(runs), seed=seed)
+
+
+def test_a_copy_is_of_the_text_that_stands_there_now() -> None:
+    before = made(RUNS)
+    other = {key: a_purchase(n + 100) for n, key in enumerate(RUNS)}
+    now = made(other, mark="other ")
+    assert all(before[key] != now[key] for key in RUNS)
+    assert made(RUNS) == before
+
+
+def test_the_seed_changes_the_faults() -> None:
+    assert made(RUNS) != made(RUNS, seed=8)
+
+
+def test_a_run_that_comes_changes_the_copy_of_one_other_at_most() -> None:
+    before = made(RUNS)
+    now = made({**RUNS, "new": a_purchase(99)})
+    assert len([key for key in RUNS if now[key] != before[key]]) <= 1
+
+
+def test_what_is_remembered_is_what_would_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made({key: RUNS[key] for key in list(RUNS)[::2]})
+    grown = made(RUNS)
+    monkeypatch.setattr(copies, "_MADE", Memory())
+    assert grown == made(RUNS)
+
+
+def test_a_text_without_a_digest_is_not_remembered() -> None:
+    before = copies.copies(dict.fromkeys(RUNS, ""), Held(RUNS), seed=7)
+    other = {key: a_purchase(n + 100) for n, key in enumerate(RUNS)}
+    assert copies.copies(dict.fromkeys(RUNS, ""), Held(other), seed=7) != before
+
+
+def test_texts_that_are_not_there_have_no_copy() -> None:
+    some = {key: RUNS[key] for key in list(RUNS)[:5]}
+    assert made(some).keys() == copies.copies(dict.fromkeys(RUNS, ""), Held(some), seed=7).keys() == some.keys()
+
+
+def test_what_no_fault_can_change_has_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "FAULTS", dict.fromkeys(FAULTS, lambda *_: None))
+    assert made(RUNS) == made(RUNS) == {}
+
+
+def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "REMEMBERED", 3)
+    memory: Memory[int] = Memory()
+    for number in range(5):
+        memory.put(number, number)
+    assert [memory.get(number) for number in range(5)] == [None, None, 2, 3, 4]
