@@ -1,6 +1,6 @@
 """Erasure (E7120-E7139)."""
 
-from l07.errors.fates import Fatal, Refused
+from l07.errors.fates import Fatal, Refused, Transient
 
 
 class SecretExposed(Fatal):
@@ -43,3 +43,15 @@ class ErasureOpen(Refused):
     """An erasure is recorded, and a part of it is not done yet; the message says which, and who does it."""
 
     code = "E7126"
+
+
+class ErasuresElsewhere(Fatal):
+    """This buffer's records were erased by orders that this data folder does not know: it would let them in again."""
+
+    code = "E7127"
+
+
+class ErasuresBehind(Transient):
+    """Somebody on this buffer has heard of an erasure that this data folder does not show yet; until it does nothing is read."""
+
+    code = "E7128"

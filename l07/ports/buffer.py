@@ -242,6 +242,12 @@ class ExampleBuffer(Protocol):
         A sealed batch keeps its announcement's id (`Seal.said`), with fewer rows."""
         ...
 
+    async def erasures(self) -> Mapping[str, int]:
+        """What whoever works on this buffer has heard of: by a ledger's key, the number of its last tombstone."""
+        ...
+
+    async def note_erasures(self, key: str, number: int) -> None: ...
+
     async def rewrite_file(self) -> None:
         """The server's append-only file again, without what was erased; done when this returns.
 

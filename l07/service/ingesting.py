@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from l07.backends import open as backends
-from l07.errors import BufferFull, FileNotRewritten, Transient
+from l07.errors import BufferFull, ErasuresBehind, ErasuresElsewhere, FileNotRewritten, Transient
 from l07.events import cloudevents
 from l07.events.record import TopicPartition
 from l07.pipeline import announce, forget
@@ -49,6 +49,7 @@ class Ingest:
     erasures: forget.Known
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     outgoing: asyncio.Event = field(default_factory=asyncio.Event)  # something came into the outbox
+    agreed: bool = True  # with the others on this buffer about what was erased, as of the last look
     cleaned: int = 0  # by tombstones up to this entry the buffer was looked through
 
     async def step(self, *, merged: bool, timeout_s: float) -> int:
@@ -104,9 +105,15 @@ class Ingest:
 
     async def _hear_of_erasures(self) -> None:
         """What was applied before this member heard of them goes too: nothing of it is under way then."""
-        if not self.watch.is_due("erasures", ERASURES_S):
+        if not self.watch.is_due("erasures", ERASURES_S) and self.agreed:
             return
+        self.agreed = False
         await self.erasures.look()
+        if text := await forget.disagreement(self.erasures, self.buffer):
+            raise ErasuresBehind(text)
+        with suppress(BufferFull):  # whoever frees its memory must have its turn; the next look tells them
+            await forget.tell(self.erasures, self.buffer)
+        self.agreed = True
         tombstones = self.erasures.tombstones
         if tombstones.number == self.cleaned:
             return
@@ -223,6 +230,8 @@ async def opened_ingest(
         source = await stack.enter_async_context(group)
         erasures = open_erasures(settings)
         await erasures.look()  # before the first slice, whatever the buffer has lost
+        if text := await forget.disagreement(erasures, buffer):
+            raise ErasuresElsewhere(text)
         rules = replace(ingest_rules(settings, cluster=bus.cluster), tombstones=erasures.tombstones)
         stream = Stream(source, buffer, start, rules=rules, slice_records=settings.ingest.slice_records, logs=logs)
         watch = Watch(

@@ -54,6 +54,13 @@ async def test_runs_lie_waiting_open_and_sealed_and_come_with_their_events(buffe
     assert with_bodies["execution:waiting"] == (a_trace("waiting").body,)
 
 
+async def test_which_erasures_are_known_is_kept_and_the_newest_word_for_a_key_counts(buffer: RedisBuffer) -> None:
+    assert await buffer.erasures() == {}
+    for key, number in (("a", 3), ("b", 1), ("a", 12)):
+        await buffer.note_erasures(key, number)
+    assert await buffer.erasures() == {"a": 12, "b": 1}
+
+
 async def test_a_waiting_half_an_open_row_and_a_sealed_row_go_and_are_rejected_then(
     buffer: RedisBuffer, feed: Feeder
 ) -> None:

@@ -89,6 +89,13 @@ async def test_a_flushed_shard_starts_at_the_beginning_and_the_others_stay(clien
     assert (await buffer.status()).ready == {"default": {"ACCEPT": 4, "REJECT": 0}}
 
 
+async def test_one_shard_that_knows_of_an_erasure_is_enough(client: Any, buffer: ShardedBuffer) -> None:
+    await buffer.note_erasures("a", 2)
+    await client.unlink("{l07:t:0}:heard")
+    await client.hset("{l07:t:1}:heard", "a", 7)
+    assert await buffer.erasures() == {"a": 7}
+
+
 async def test_begin_and_reset_reach_every_shard(buffer: ShardedBuffer) -> None:
     await buffer.begin({TRACES: 7})
     await buffer.begin({TRACES: 9, SCORES: 3})

@@ -187,6 +187,10 @@ class SimBuffer:
             await self._ask("barrier", self.redis.sync, writes=False)
         return found
 
+    async def erasures(self) -> Mapping[str, int]:
+        """Nobody orders one here."""
+        return {}
+
     async def sent(self, ids: Sequence[str]) -> None:
         def effect() -> None:
             for ident in ids:

@@ -57,6 +57,7 @@ class RedisBuffer:
         text = script() if text is None else text
         self._client = client
         self._tag = tag_of(name, shard)
+        self._heard = f"{self._tag}:heard"
         self._rules = rules.packed()
         self._version = sha256(text.encode()).hexdigest()[:12]  # releases of different scripts do not meet
         self._library = f"#!lua name=l07_{self._version}\n" + text.replace("@VERSION@", self._version)
@@ -217,6 +218,12 @@ class RedisBuffer:
         for at in range(0, len(wanted), CHUNK):
             done += await self._erase(wanted[at : at + CHUNK], outer)
         return done
+
+    async def erasures(self) -> dict[str, int]:
+        return {key.decode(): int(number) for key, number in (await self._call("HGETALL", self._heard)).items()}
+
+    async def note_erasures(self, key: str, number: int) -> None:
+        await self._call("HSET", self._heard, key, number)
 
     async def rewrite_file(self) -> None:
         await erasing.rewrite_file(self._client)

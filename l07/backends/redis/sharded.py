@@ -159,6 +159,16 @@ class ShardedBuffer:
         calls = [shard.erase(own[k], outer=partial(outer, k)) for k, shard in enumerate(self._shards)]
         return sum(await together(calls))
 
+    async def erasures(self) -> dict[str, int]:
+        """As of the shard that knows most: another's server may have been flushed."""
+        out: dict[str, int] = {}
+        for found in await together([shard.erasures() for shard in self._shards]):
+            out |= {key: max(number, out.get(key, 0)) for key, number in found.items()}
+        return out
+
+    async def note_erasures(self, key: str, number: int) -> None:
+        await together([shard.note_erasures(key, number) for shard in self._shards])
+
     async def rewrite_file(self) -> None:
         """One after the other: two of them may lie on one server."""
         for shard in self._shards:

@@ -173,7 +173,7 @@ local TYPES = {
   layout = 'string', ['in'] = 'hash', outseq = 'string', held = 'string', pos = 'hash', logs = 'hash', counts = 'hash', reasons = 'hash', wait = 'hash',
   pair = 'hash', ['exp:pair'] = 'zset',
   said = 'hash', hclock = 'hash', tracks = 'hash', batches = 'hash', released = 'hash', ended = 'hash',
-  days = 'set', hold = 'zset',
+  days = 'set', hold = 'zset', heard = 'hash',
   ['exp:trace'] = 'zset', ['exp:score'] = 'zset', outbox = 'stream',
 }
 

@@ -7,6 +7,6 @@ where that is ours, and from the datasets, in whatever process has them open. Ki
 """
 
 from l07.pipeline.forget.buffer import clean
-from l07.pipeline.forget.known import Known, order, stuck
+from l07.pipeline.forget.known import Known, disagreement, order, stuck, tell
 
-__all__ = ["Known", "clean", "order", "stuck"]
+__all__ = ["Known", "clean", "disagreement", "order", "stuck", "tell"]

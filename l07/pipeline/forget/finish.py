@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 
 from l07.domain.erasure import DONE, Erasure
 from l07.domain.marks import KEY
+from l07.errors import ErasuresBehind
 from l07.pipeline import announce
 from l07.pipeline.forget import buffer as in_buffer
 from l07.pipeline.forget import bus as on_bus
 from l07.pipeline.forget import datasets as in_datasets
 from l07.pipeline.forget.bus import OwnLog
 from l07.pipeline.forget.datasets import Shelf
-from l07.pipeline.forget.known import Known, widen
+from l07.pipeline.forget.known import Known, disagreement, tell, widen
 from l07.ports import Bus, ExampleBuffer
 from l07.settings import Settings
 
@@ -46,14 +47,14 @@ class Hands:
 
 
 async def is_due(hands: Hands) -> bool:
-    """Whether `finish` would do anything; costs next to nothing."""
-    await hands.known.look()
+    """Whether `finish` would do anything; costs next to nothing. Raises ErasuresBehind (E7128)."""
+    await _agree(hands)
     return bool(hands.known.state.open) or await in_datasets.is_due(hands.known, hands.shelf)
 
 
 async def finish(hands: Hands) -> bool:
-    """Whether all that is ordered is done. What an interrupted call has done is found done."""
-    await hands.known.look()
+    """Whether all that is ordered is done. What an interrupted call has done is found done. Raises ErasuresBehind (E7128)."""
+    await _agree(hands)
     due = [order for order in hands.known.state.open if hands.alone or _is_heard(order, hands.shelf.now())]
     if due:
         keys = await _found(hands)
@@ -67,6 +68,13 @@ async def finish(hands: Hands) -> bool:
     elif hands.known.tombstones:
         hands.add(**await in_datasets.clean(hands.known, hands.shelf))
     return not hands.known.state.open
+
+
+async def _agree(hands: Hands) -> None:
+    await hands.known.look()
+    if text := await disagreement(hands.known, hands.buffer):
+        raise ErasuresBehind(text)
+    await tell(hands.known, hands.buffer)
 
 
 def _is_heard(order: Erasure, now: str) -> bool:

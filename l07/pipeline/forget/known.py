@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from l07.domain.erasure import AGAIN, ORDERED, STUCK, WIDENED, Erasure, Erasures, Tombstones, fold, order_of
+from l07.domain.erasure import AGAIN, CHECK, ORDERED, STUCK, WIDENED, Erasure, Erasures, Tombstones, fold, order_of
 from l07.domain.marks import Marks
-from l07.ports import Ledger
+from l07.ports import ExampleBuffer, Ledger
 
 Secret = Callable[[], Marks | None]  # None: there is no key file yet
 
@@ -38,6 +38,32 @@ class Known:
         entry = await self.ledger.append(kind, key, body, at=at)
         await self.ledger.mark_announced(entry.number)
         await self.look()
+
+
+async def disagreement(known: Known, buffer: ExampleBuffer) -> str:
+    """Whether somebody on this buffer knows of tombstones that are not in our ledger, in words; "": nobody does."""
+    ours, number = _ours(known)
+    more = {key: at for key, at in (await buffer.erasures()).items() if at > (number if key == ours else 0)}
+    if not more:
+        return ""
+    which = f"it ends at entry {number}, they at {more[ours]}" if ours in more else "theirs is another data folder's"
+    return (
+        f"others on this buffer know of erasures that the ledger of this data folder does not have ({which}): give every "
+        "consumer the same ledgers/erasures and keys/marks.key"
+    )
+
+
+async def tell(known: Known, buffer: ExampleBuffer) -> None:
+    """The others on this buffer, of our last tombstone: whoever has another data folder hears that there are some."""
+    ours, number = _ours(known)
+    if number > (await buffer.erasures()).get(ours, 0):
+        await buffer.note_erasures(ours, number)
+
+
+def _ours(known: Known) -> tuple[str, int]:
+    """What tells our key from others without telling it, and the number of our last tombstone."""
+    tombstones = known.tombstones
+    return (tombstones.marks.of(CHECK, CHECK), tombstones.number) if tombstones else ("", 0)
 
 
 async def order(
