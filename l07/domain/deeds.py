@@ -23,6 +23,15 @@ DEEDS = {"digest": "sha256", "version": 1, "least_characters": LEAST_CHARACTERS,
 def deeds_of(messages: Sequence[Mapping[str, Any]]) -> str:
     """sha256 of the assistant's calls; equal where names and arguments are, as JSON: 1 is 1.0, true is not 1, the order
     of names does not count. "" for a run without calls, or whose arguments are too short to say what was asked."""
+    return digest_of(*document_of(messages))
+
+
+def digest_of(document: bytes, characters: int) -> str:
+    return hashlib.sha256(document).hexdigest() if characters >= LEAST_CHARACTERS else ""
+
+
+def document_of(messages: Sequence[Mapping[str, Any]]) -> tuple[bytes, int]:
+    """What the digest is of, and how many characters of arguments are in it."""
     calls, characters = [], 0
     for call in tool_calls(messages):
         function = call.get("function")
@@ -30,7 +39,7 @@ def deeds_of(messages: Sequence[Mapping[str, Any]]) -> str:
             arguments = msgspec.json.encode(_canonical(_as_object(function.get("arguments"))), order="deterministic")
             calls.append((str(function.get("name")), arguments.decode()))
             characters += len(calls[-1][1]) - len("{}")
-    return hashlib.sha256(msgspec.json.encode(calls)).hexdigest() if characters >= LEAST_CHARACTERS else ""
+    return msgspec.json.encode(calls), characters
 
 
 def _as_object(arguments: Any) -> Any:

@@ -14,6 +14,11 @@ import msgspec
 
 from l07.events.normalise import normalise, normalise_pair, read_score
 
+try:
+    from l07.domain import runs
+except ImportError:  # no C compiler where this was installed
+    runs = None  # type: ignore[assignment]
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -106,11 +111,11 @@ def extract(
         provenance=Provenance(
             trace_event=run.event_id,
             trace_source=run.source,
-            trace_at=" ".join(_place(at) for at in (trace_at, request_at) if at),
+            trace_at=f"{_place(trace_at)} {_place(request_at)}" if request_at else _place(trace_at),
             score_event=said.event_id if evaluation_at else None,
             score_source=said.source if evaluation_at else None,
             score_at=_place(evaluation_at) if evaluation_at else None,
-            trace_sha256=hashlib.sha256(trace + (request or b"")).hexdigest(),
+            trace_sha256=hashlib.sha256(trace + request if request else trace).hexdigest(),
             batch_id=batch_id,
         ),
         model_version=said.model_version or run.model_version,
@@ -158,6 +163,12 @@ def measure(messages: Sequence[Mapping[str, Any]], goal: str) -> dict[str, float
     """Thirteen structural features of a run, by name: counts, characters, shares 0-1. The system prompt is not the
     run's own doing and is left out. Chosen for the faults of curation.md section 4.1: cut traces, loops, garbage,
     empty and failed tools."""
+    values = runs.measure(messages, goal, _ERROR.search) if runs else None
+    return dict(zip(FEATURES, values or measured(messages, goal), strict=True))
+
+
+def measured(messages: Sequence[Mapping[str, Any]], goal: str) -> tuple[float, ...]:
+    """The values of FEATURES, of whatever stands for a run; runs.pyx does the same for those that were decoded."""
     calls = [_call_text(call) for call in tool_calls(messages)]
     outputs = [text_of(m.get("content")) for m in messages if m.get("role") == "tool"]
     texts = [text_of(m.get("content")) for m in messages if m.get("role") != "system"]
@@ -179,7 +190,7 @@ def measure(messages: Sequence[Mapping[str, Any]], goal: str) -> dict[str, float
         len(zlib.compress(raw, 1)) / len(raw) if raw else 0,
         _odd(whole, raw) / len(whole) if whole else 0,
     )
-    return {name: round(float(value), 6) for name, value in zip(FEATURES, values, strict=True)}
+    return tuple(round(float(value), 6) for value in values)
 
 
 _ERROR_WORDS = (
@@ -250,14 +261,18 @@ DIFFICULTY = {
     "distinct_tools": (0.12, 1.0),
     "error_output_share": (0.21, 0.2),
 }
+_WEIGHTS = sum(weight for weight, _ in DIFFICULTY.values())
 EASY_BELOW, HARD_FROM = 0.41, 0.60  # the 30 % and 80 % quantiles of the same runs
 
 
 def difficulty(features: Mapping[str, float]) -> float:
     """0-1: the mean of x/(x+half) over DIFFICULTY's features, weighted by their rank correlations with human
     hardness."""
-    total = sum(weight for weight, _ in DIFFICULTY.values())
-    return round(sum(w * features[name] / (features[name] + half) for name, (w, half) in DIFFICULTY.items()) / total, 4)
+    found = 0.0
+    for name, (weight, half) in DIFFICULTY.items():
+        value = features[name]
+        found += weight * value / (value + half)
+    return round(found / _WEIGHTS, 4)
 
 
 def bucket(value: float) -> str:

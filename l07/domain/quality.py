@@ -53,6 +53,7 @@ class Verdict:
 
 
 UNHOLDABLE = frozenset({"no_assistant_turn", "malformed_call"})  # no table can hold it, or nobody can learn from it
+_MAPPING = (dict, Mapping)  # a dict is seen at once; any other is asked for
 COMPLETENESS = UNHOLDABLE | {"no_goal", "answer_without_call", "unknown_tool"}
 
 
@@ -63,24 +64,25 @@ def completeness(example: "TrainingExample") -> tuple[str, ...]:
     (a user's stop word, a last tool result), so it is no rule here."""
     reasons = []
     assistant = [message for message in example.messages if message.get("role") == "assistant"]
-    if not any(message.get("content") or message.get("tool_calls") for message in assistant):
+    calls = [call for message in assistant for call in message.get("tool_calls") or ()]
+    if not calls and not any(message.get("content") for message in assistant):
         reasons.append("no_assistant_turn")
-    if not example.goal.strip():
+    if not example.goal or example.goal.isspace():
         reasons.append("no_goal")
-    if any(not _well_formed(call) for message in assistant for call in message.get("tool_calls") or ()):
+    if not all(map(_well_formed, calls)):
         reasons.append("malformed_call")
     if _answers_unknown_call(example.messages):
         reasons.append("answer_without_call")
-    if _calls_unknown_tool(example):
+    if example.tools and _calls_unknown_tool(example):
         reasons.append("unknown_tool")
     return tuple(reasons)
 
 
 def _well_formed(call: Mapping[str, object]) -> bool:
     function = call.get("function")
-    return (
-        isinstance(function, Mapping) and bool(function.get("name")) and isinstance(function.get("arguments"), Mapping)
-    )
+    if not isinstance(function, _MAPPING):
+        return False
+    return bool(function.get("name")) and isinstance(function.get("arguments"), _MAPPING)
 
 
 def _answers_unknown_call(messages: tuple[Mapping[str, object], ...]) -> bool:
@@ -97,7 +99,7 @@ def _calls_unknown_tool(example: "TrainingExample") -> bool:
     """A call of a tool that was not offered. A run that names no tools says nothing of what was offered."""
     offered = {_named(tool) for tool in example.tools}
     calls = [call for message in example.messages for call in message.get("tool_calls") or ()]
-    return bool(offered) and any(_named(call) not in offered for call in calls)
+    return any(_named(call) not in offered for call in calls)
 
 
 def _named(tool: Mapping[str, Any]) -> object:

@@ -1,18 +1,16 @@
 """From an event that was decoded once to what an example is made of: one conversation, whatever the dialect."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
-from l07.events.dialects import RunData, chat, known, kserve, pick, reason_of, talk_of
+from l07.events.dialects import RunData, chat, genai, known, kserve, pick, reason_of, talk_of
 from l07.events.dialects.common import Confidence, QualityScore, Talk, Unusable, filled, text_of
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """A run as OpenAI chat; arguments of a call are objects.
 
     `reason` says why it cannot be an example, "" when it can; where there is one, `messages` may be empty."""
@@ -35,8 +33,7 @@ class Conversation:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreView:
+class ScoreView(msgspec.Struct, frozen=True, gc=False):
     """What an event says of a run's quality; of a score, or of a trace that carries its own. None: it says nothing."""
 
     evaluation_id: str
@@ -112,23 +109,27 @@ def normalise_pair(request: bytes, response: bytes) -> Conversation:
         agent_id="/".join(names) or None,
     )
     told = _told(said.id, said.source, data, kserve.NAME, chat)
-    return replace(told, reason=why or told.reason)
+    return msgspec.structs.replace(told, reason=why or told.reason)
 
 
 def _told(ident: str, source: str, data: RunData, name: str, dialect: ModuleType | None) -> Conversation:
-    reason = reason_of(data, dialect)
-    talk = Talk() if dialect is None or reason in ("unknown_role", "no_messages") else talk_of(data, dialect)
+    run, fault = data, ""
+    if dialect is genai:  # its spans are read once, not for each question
+        run, fault = genai.as_chat(data)
+        dialect = chat
+    reason = fault or reason_of(run, dialect)
+    talk = Talk() if dialect is None or reason in ("unknown_role", "no_messages") else talk_of(run, dialect)
     return Conversation(
         messages=talk.messages,
         tools=talk.tools,
-        goal=dialect.goal(data) if dialect else "",
-        outcome=dialect.outcome(data) if dialect else "",
+        goal=dialect.goal(run) if dialect else "",
+        outcome=dialect.outcome(run) if dialect else "",
         final_answer=talk.final_answer,
         dialect=name,
-        domain=known(data, "domain") or None,
-        task_type=known(data, "task_type") or None,
-        task_id=known(data, "task_id") or None,
-        agent_id=known(data, "agent_id") or None,
+        domain=data.domain or known(data, "domain") or None,
+        task_type=data.task_type or known(data, "task_type") or None,
+        task_id=data.task_id or known(data, "task_id") or None,
+        agent_id=data.agent_id or known(data, "agent_id") or None,
         model_version=data.model_version,
         subject_id=text_of(data.subject_id),
         context=talk.context,

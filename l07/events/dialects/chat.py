@@ -143,9 +143,10 @@ def _answer(message: ChatMessage, waiting: list[str]) -> Message:
 
 
 def _content(message: ChatMessage) -> str:
-    if isinstance(message.content, list) and any(part.get("type", "text") != "text" for part in message.content):
+    content = message.content
+    if isinstance(content, list) and any(part.get("type", "text") != "text" for part in content):
         raise Unusable("unsupported_content")  # an image or a sound: without it the rest would mislead
-    return _text(message.content) or (message.refusal or "")
+    return _text(content) or message.refusal or ""
 
 
 def _text(content: str | list[dict[str, Any]] | None) -> str:

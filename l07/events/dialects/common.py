@@ -1,7 +1,6 @@
 """What the dialects share: text, calls, and the shape that each of them yields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -16,8 +15,7 @@ Message = dict[str, Any]
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Talk:
+class Talk(msgspec.Struct, frozen=True, gc=False):
     """A run as OpenAI chat. `reason` says why it cannot be an example; "" when it can."""
 
     messages: tuple[Message, ...] = ()
@@ -58,6 +56,8 @@ def arguments_of(value: Any) -> dict[str, Any]:
     """Arguments of a call as an object; JSON text is parsed, nothing is {}.
 
     Raises Unusable "bad_arguments" for anything else: a guess would be learned."""
+    if isinstance(value, dict):
+        return value
     if isinstance(value, str) and value.strip():
         raw = value.encode()
         if too_deep(raw):  # text inside of text has levels of its own

@@ -1,22 +1,21 @@
 """Sealed rows -> examples that may be kept: known keys drop out, runs are extracted, completeness is judged, secrets
 leave."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import msgspec
+from operator import itemgetter
 
 from l07.domain.dataset import Member
-from l07.domain.deeds import deeds_of
+from l07.domain.digests import digests_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
 from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scanner_named, scores_of, weighed
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
 from l07.domain.scrub import SCRUBBED, policy_of, scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
+
+_figures = itemgetter(*FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +135,12 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     clean = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
     if spill := clean.spill(policy):
         verdict = Verdict("QUARANTINE", (*verdict.reasons, *spill))
-    else:
+    elif clean.secrets or clean.personal or clean.kept:
         counts.update(clean.counts())
-        goal, messages, tools = clean.values
-        example = replace(example, goal=goal, messages=messages, tools=tools)
-        verdict = Verdict(verdict.decision, (*(SCRUBBED,) * bool(clean.hits), *verdict.reasons))
+        if clean.hits:
+            goal, messages, tools = clean.values
+            example = replace(example, goal=goal, messages=messages, tools=tools)
+            verdict = Verdict(verdict.decision, (SCRUBBED, *verdict.reasons))
     member = _member(example, verdict, batch_id, subject, scores_of(found))
     keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
     return Fresh(member, example if keep else None, example.provenance, found)
@@ -177,7 +177,7 @@ def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...], subject: s
 def _member(
     example: TrainingExample, verdict: Verdict, batch_id: str, subject: str, scores: Mapping[str, float]
 ) -> Member:
-    body = (example.goal, example.messages, example.tools, example.outcome, example.task_id, example.agent_id)
+    digests = digests_of(example)
     return Member(
         key=example.key,
         task=f"{example.domain}/{example.task_id}",
@@ -190,24 +190,14 @@ def _member(
         decision=verdict.decision,
         reasons=verdict.reasons,
         batch_id=batch_id,
-        content=_sha256(body),
-        exact=_sha256([_without_ids(message) for message in example.messages]),
-        deeds=deeds_of(example.messages),
-        features=tuple(example.features[name] for name in FEATURES),
+        content=digests.content,
+        exact=digests.exact,
+        deeds=digests.deeds,
+        features=_figures(example.features),
         model_version=example.model_version or "",
         subject=subject,
         scores=scores,
     )
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
-
-
-def _without_ids(message: Mapping[str, Any]) -> list[Any]:
-    """Call ids are drawn anew in every run; two runs that differ in nothing else are one."""
-    calls = [call.get("function") for call in message.get("tool_calls") or ()]
-    return [message.get("role"), message.get("content"), calls, message.get("name")]
 
 
 def revised(member: Member, revision: Revision) -> Member:

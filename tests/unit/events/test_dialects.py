@@ -1,10 +1,10 @@
 """Whatever the dialect, a run becomes one conversation; what cannot be learnt from has a reason and is no error."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ def test_golden(path: Path) -> None:
     event = decoded(golden["event"])
     assert isinstance(event, inbound.Trace)
     conversation = normalise.normalise(event.body)
-    assert json.loads(json.dumps(asdict(conversation))) == golden["conversation"]
+    assert json.loads(json.dumps(msgspec.structs.asdict(conversation))) == golden["conversation"]
     assert event.dialect == conversation.dialect
     assert event.reason in ("", conversation.reason)
 
@@ -54,7 +54,7 @@ def test_golden_pair(path: Path) -> None:
     assert isinstance(request, inbound.Payload)
     assert isinstance(response, inbound.Payload)
     conversation = normalise.normalise_pair(request.body, response.body)
-    assert json.loads(json.dumps(asdict(conversation))) == golden["conversation"]
+    assert json.loads(json.dumps(msgspec.structs.asdict(conversation))) == golden["conversation"]
     for part in (response, request):
         assert part.reason in ("", conversation.reason)
         assert part.key == f"execution:{golden['request']['id']}"

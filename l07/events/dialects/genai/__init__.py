@@ -4,13 +4,13 @@ A run becomes OpenAI chat and is then read as that dialect is: what is a goal, a
 Conventions: semantic-conventions-genai (`gen_ai.input.messages` and its parts), the per-message events before it
 (`gen_ai.user.message`, `gen_ai.choice`), OpenInference (`llm.input_messages.0.message.role`). All three are still moving."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from l07.events.dialects import chat
-from l07.events.dialects.common import Talk, Unusable, came_of
+from l07.events.dialects.common import Unusable, came_of
 from l07.events.dialects.genai import messages as parts
 from l07.events.dialects.genai import openinference
 from l07.events.dialects.genai.spans import Span, spans_of
@@ -33,27 +33,21 @@ def there(data: "RunData") -> bool:
     return any(value is not None for value in (data.attributes, data.spans, data.input_messages, data.output_messages))
 
 
-def goal(data: "RunData") -> str:
-    return _or_empty(data, chat.goal)
-
-
-def outcome(data: "RunData") -> str:
-    """What the run said of itself; else its error; else its final answer."""
-    return came_of(data.outcome) or _error(data) or _or_empty(data, chat.outcome)
-
-
 def reason(data: "RunData") -> str:
     """As chat's, of the messages that were found; "bad_messages" where they have not the form that the conventions give them."""
+    run, fault = as_chat(data)
+    return fault or chat.reason(run)
+
+
+def as_chat(data: "RunData") -> tuple["RunData", str]:
+    """The run in chat's dialect, and why it cannot be. Its outcome is what it said of itself; else its error."""
+    spans = spans_of(data)
+    outcome = came_of(data.outcome) or _error(spans) or None
     try:
-        found = chat.reason(_as_chat(data))
+        messages, tools = _messages_of(spans)
     except Unusable as err:
-        return str(err)
-    return "" if found == "no_outcome" and outcome(data) else found
-
-
-def talk(data: "RunData") -> Talk:
-    """Raises Unusable."""
-    return chat.talk(_as_chat(data))
+        return type(data)(outcome=outcome), str(err)
+    return msgspec.structs.replace(data, messages=messages, tools=data.tools or tools, outcome=outcome), ""
 
 
 def conversation_id(data: Any) -> str | None:
@@ -75,33 +69,25 @@ def evaluation_of(data: Any) -> Any:
     return None
 
 
-def _or_empty(data: "RunData", ask: Any) -> str:
-    try:
-        return str(ask(_as_chat(data)))
-    except Unusable:
-        return ""
-
-
-def _error(data: "RunData") -> str:
+def _error(spans: Sequence[Span]) -> str:
     """Of the span that was outermost: an error in a call that was tried again is not the run's."""
-    spans = spans_of(data)
     roots = [span for span in spans if not span.parent] or spans
     kind = next((span.attributes.get("error.type") for span in roots if span.attributes.get("error.type")), None)
     return f"error: {kind}" if kind else ""
 
 
-def _as_chat(data: "RunData") -> "RunData":
-    """The same run with the messages of the span that holds most of them: an agent's last call carries all before it.
+def _messages_of(spans: Sequence[Span]) -> tuple[list[chat.ChatMessage], list[dict[str, Any]]]:
+    """Those of the span that holds most of them: an agent's last call carries all before it. And the tools.
 
     Raises Unusable "bad_messages" or what the parts say."""
-    conversations = [found for span in spans_of(data) if (found := _conversation(span))]
+    conversations = [found for span in spans if (found := _conversation(span))]
     best: Mapping[str, Any] = max(reversed(conversations), key=lambda found: len(found["messages"]), default={})
     tools: list[Any] = best.get("tools") or next((found["tools"] for found in conversations if found["tools"]), [])
     try:
-        made = msgspec.convert({"messages": best.get("messages", []), "tools": tools}, _chat)
+        made: Any = msgspec.convert({"messages": best.get("messages", []), "tools": tools}, _chat)
     except msgspec.ValidationError as err:
         raise Unusable("bad_messages") from err
-    return msgspec.structs.replace(data, messages=made.messages, tools=data.tools or made.tools)  # type: ignore[attr-defined]
+    return made.messages, made.tools
 
 
 def _conversation(span: Span) -> dict[str, Any]:

@@ -1,0 +1,9 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+def measure(
+    messages: Sequence[Mapping[str, Any]], goal: str, search: Callable[[str], object]
+) -> tuple[float, ...] | None: ...
+def documents(
+    body: tuple[Any, ...], messages: Sequence[Mapping[str, Any]]
+) -> tuple[bytes, bytes, bytes, int] | None: ...

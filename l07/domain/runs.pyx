@@ -1,0 +1,278 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""What `example.py` measures of a run and `digests.py` writes of it, in C, of a run as a decoder makes it: dicts, lists,
+texts. Of any other it answers None, and the Python beside it does it; a test holds both against each other."""
+
+from zlib import compress
+
+import msgspec
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_GET_LENGTH
+from libc.math cimport floor
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy
+
+include "runs_json.pxi"
+include "runs_text.pxi"
+
+cdef object _encode = msgspec.json.encode
+
+# ------------------------------------------------------------------ what a run has to be
+
+
+cdef tuple _turns(object messages):
+    """None where one is no object."""
+    cdef tuple turns
+    if type(messages) is tuple:
+        turns = messages
+    elif type(messages) is list:
+        turns = tuple(messages)
+    else:
+        return None
+    for message in turns:
+        if type(message) is not dict:
+            return None
+    return turns
+
+
+cdef tuple _calls(dict message):
+    """The functions that a message calls; None where something is not as it should be."""
+    cdef object calls = message.get("tool_calls")
+    cdef list functions = []
+    if calls is None:
+        return ()
+    if type(calls) is not list and type(calls) is not tuple:
+        return None
+    for call in calls:
+        if type(call) is not dict:
+            return None
+        function = (<dict>call).get("function")
+        if type(function) is not dict or type((<dict>function).get("name")) is not str:
+            return None
+        functions.append(function)
+    return tuple(functions)
+
+
+# ------------------------------------------------------------------ measuring
+
+
+cdef class _Seen:
+    """What is counted on the way."""
+
+    cdef Py_ssize_t turns, outputs, output_chars, answer_chars, empty, errors, longest, run
+    cdef list calls
+    cdef set names
+
+
+def measure(messages, str goal, search):
+    """The values of FEATURES; None: not sure. `search`: whether a text of other letters than ASCII tells of an error."""
+    cdef Out out
+    cdef tuple turns = _turns(messages)
+    cdef _Seen seen = _Seen()
+    seen.calls, seen.names = [], set()
+    if turns is None:
+        return None
+    _open(&out, 4096)
+    try:
+        if not _put_contents(&out, turns, seen, search) or not _put_calls(&out, turns, seen):
+            return None
+        return _values(&out, seen, PyUnicode_GET_LENGTH(goal))
+    except UnicodeEncodeError:
+        return None
+    finally:
+        free(out.at)
+
+
+cdef tuple _values(Out* out, _Seen seen, Py_ssize_t goal_chars):
+    cdef Py_ssize_t chars = _characters(out.at, out.size), calls = len(seen.calls), answers = seen.outputs
+    cdef Py_ssize_t size = out.size
+    cdef bytes raw = PyBytes_FromStringAndSize(out.at, size)
+    cdef double mean = 0, empty = 0, errors = 0, repeated = 0, compression = 0, odd = 0
+    if answers:
+        mean = <double>seen.output_chars / <double>answers
+        empty = <double>seen.empty / <double>answers
+        errors = <double>seen.errors / <double>answers
+    if calls:
+        repeated = 1 - <double>len(set(seen.calls)) / <double>calls
+    if size:
+        compression = <double>len(compress(raw, 1)) / <double>size
+        odd = <double>_odd(out.at, size) / <double>chars
+    return (
+        <double>seen.turns, <double>calls, <double>len(seen.names), <double>goal_chars, <double>chars,
+        <double>seen.answer_chars, _rounded(mean), _rounded(empty), _rounded(errors), _rounded(repeated),
+        <double>seen.longest, _rounded(compression), _rounded(odd),
+    )
+
+
+cdef inline object _rounded(double value):
+    return value if floor(value) == value else round(<object>value, 6)
+
+
+cdef int _put_contents(Out* out, tuple turns, _Seen seen, object search) except -1:
+    """All texts but the system's, a line each."""
+    cdef bint first = True
+    cdef const char* at
+    cdef Py_ssize_t size
+    cdef dict message
+    for message in turns:
+        role = message.get("role")
+        if type(role) is not str:
+            return 0
+        if <str>role == "system":
+            continue
+        content = message.get("content")
+        if content is None:
+            content = ""
+        elif type(content) is not str:
+            return 0
+        at = PyUnicode_AsUTF8AndSize(content, &size)
+        if not first:
+            _put_char(out, c'\n')
+        first = False
+        _put_bytes(out, at, size)
+        if <str>role == "assistant":
+            seen.turns += 1
+            seen.answer_chars = PyUnicode_GET_LENGTH(content)
+        elif <str>role == "tool":
+            seen.outputs += 1
+            seen.output_chars += PyUnicode_GET_LENGTH(content)
+            seen.empty += _blank(content)
+            seen.errors += _tells_of_error(content, search)
+    if first:
+        seen.run = -1  # nothing stands before the first call
+    return 1
+
+
+cdef int _put_calls(Out* out, tuple turns, _Seen seen) except -1:
+    """Every call of the assistant, a line each."""
+    cdef bint first = seen.run == -1
+    cdef tuple functions
+    cdef Py_ssize_t start
+    cdef dict message, function
+    cdef object before = None
+    seen.run = 0
+    for message in turns:
+        if <str>message.get("role") != "assistant":
+            continue
+        functions = _calls(message)
+        if functions is None:
+            return 0
+        for function in functions:
+            if not first:
+                _put_char(out, c'\n')
+            first = False
+            start = out.size
+            name = function.get("name")
+            if not _put_plain(out, name) or not _put_char(out, c' ') or not _put_plain(out, function.get("arguments")):
+                return 0
+            call = PyBytes_FromStringAndSize(out.at + start, out.size - start)
+            seen.run = seen.run + 1 if call == before else 1
+            seen.longest = max(seen.longest, seen.run)
+            seen.calls.append(call)
+            seen.names.add(name)
+            before = call
+    return 1
+
+
+cdef int _put_plain(Out* out, object value) except -1:
+    """A text as it is, nothing as nothing, anything else as JSON."""
+    cdef Py_ssize_t size
+    cdef const char* at
+    if value is None:
+        return 1
+    if type(value) is not str:
+        return _put(out, value, False, LEVELS)
+    at = PyUnicode_AsUTF8AndSize(value, &size)
+    return _put_bytes(out, at, size)
+
+
+# ------------------------------------------------------------------ documents
+
+
+def documents(tuple body, messages):
+    """What the digests content, exact and deeds are of, as bytes, and how many characters the arguments of the deeds have;
+    None: not sure."""
+    cdef Out out
+    cdef tuple turns = _turns(messages)
+    cdef Py_ssize_t content, exact, characters
+    if turns is None:
+        return None
+    _open(&out, 16384)
+    try:
+        if not _put_tuple(&out, body, False, LEVELS):
+            return None
+        content = out.size
+        if not _put_without_ids(&out, turns):
+            return None
+        exact = out.size
+        characters = _put_deeds(&out, turns)
+        if characters < 0:
+            return None
+        return (
+            PyBytes_FromStringAndSize(out.at, content),
+            PyBytes_FromStringAndSize(out.at + content, exact - content),
+            PyBytes_FromStringAndSize(out.at + exact, out.size - exact),
+            characters,
+        )
+    except UnicodeEncodeError:
+        return None
+    finally:
+        free(out.at)
+
+
+cdef int _put_without_ids(Out* out, tuple turns) except -1:
+    cdef bint first = True
+    cdef tuple functions
+    cdef dict message
+    _put_char(out, c'[')
+    for message in turns:
+        functions = _calls(message)
+        if functions is None:
+            return 0
+        _put_bytes(out, "[" if first else ",[", 1 if first else 2)
+        first = False
+        if not _put(out, message.get("role"), False, LEVELS):
+            return 0
+        _put_char(out, c',')
+        if not _put(out, message.get("content"), False, LEVELS):
+            return 0
+        _put_char(out, c',')
+        if not _put_tuple(out, functions, False, LEVELS):
+            return 0
+        _put_char(out, c',')
+        if not _put(out, message.get("name"), False, LEVELS):
+            return 0
+        _put_char(out, c']')
+    return _put_char(out, c']')
+
+
+cdef Py_ssize_t _put_deeds(Out* out, tuple turns) except -2:
+    """-1: not sure."""
+    cdef Out arguments
+    cdef Py_ssize_t characters = 0
+    cdef bint first = True
+    cdef dict message, function
+    _open(&arguments, 1024)
+    try:
+        _put_char(out, c'[')
+        for message in turns:
+            if message.get("role") != "assistant":
+                continue
+            for function in _calls(message):
+                arguments.size = 0
+                told = function.get("arguments")
+                if type(told) is str or not _put(&arguments, told, True, LEVELS):
+                    return -1
+                _put_bytes(out, "[" if first else ",[", 1 if first else 2)
+                first = False
+                _put_text(out, function.get("name"))
+                _put_char(out, c',')
+                _put_escaped(out, arguments.at, arguments.size)
+                _put_char(out, c']')
+                characters += _characters(arguments.at, arguments.size) - 2
+        _put_char(out, c']')
+        return characters
+    finally:
+        free(arguments.at)
