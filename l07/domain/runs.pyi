@@ -7,3 +7,7 @@ def measure(
 def documents(
     body: tuple[Any, ...], messages: Sequence[Mapping[str, Any]]
 ) -> tuple[bytes, bytes, bytes, int] | None: ...
+
+AGREED: bool
+
+def compressed(text: bytes) -> int: ...

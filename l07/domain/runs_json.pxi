@@ -30,6 +30,8 @@ cdef extern from "Python.h":
 cdef enum:
     LEVELS = 100  # an event has 64 at most
     NAMES = 64  # of one object
+    FIRST = 16384  # bytes
+    KEPT = 1 << 20
 
 cdef const char* HEX = "0123456789abcdef"
 cdef double WHOLE = 1e15  # from here on a float may be no longer the number that its digits say
@@ -47,12 +49,31 @@ cdef struct Entry:
     PyObject* value
 
 
-cdef int _open(Out* out, Py_ssize_t room) except -1:
-    out.at = <char*>malloc(room)
+cdef Out[2] _spare  # what was written into before: a large piece costs more to get than to fill
+
+
+cdef int _open(Out* out) except -1:
+    """A thread that comes in between finds no spare and gets its own."""
+    cdef int n
+    out.at, out.size, out.room = NULL, 0, FIRST
+    for n in range(2):
+        if _spare[n].at != NULL:
+            out.at, out.room = _spare[n].at, _spare[n].room
+            _spare[n].at = NULL
+            return 1
+    out.at = <char*>malloc(FIRST)
     if out.at == NULL:
         raise MemoryError
-    out.size, out.room = 0, room
     return 1
+
+
+cdef void _close(Out* out) noexcept:
+    cdef int n
+    for n in range(2):
+        if _spare[n].at == NULL and out.room <= KEPT:
+            _spare[n].at, _spare[n].room = out.at, out.room
+            return
+    free(out.at)
 
 
 cdef int _grow(Out* out, Py_ssize_t more) except -1:

@@ -11,7 +11,7 @@ from l07.domain.digests import digests_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
 from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scanner_named, scores_of, weighed
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
-from l07.domain.scrub import SCRUBBED, policy_of, scrub
+from l07.domain.scrub import SCRUBBED, Scrubbed, policy_of, scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
 
@@ -133,17 +133,24 @@ def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[st
     verdict = weighed(verdict, found, threshold=rules.injection_threshold)
     policy = policy_of(rules)
     clean = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
-    if spill := clean.spill(policy):
-        verdict = Verdict("QUARANTINE", (*verdict.reasons, *spill))
-    elif clean.secrets or clean.personal or clean.kept:
-        counts.update(clean.counts())
-        if clean.hits:
-            goal, messages, tools = clean.values
-            example = replace(example, goal=goal, messages=messages, tools=tools)
-            verdict = Verdict(verdict.decision, (SCRUBBED, *verdict.reasons))
+    if clean.secrets or clean.personal or clean.kept:
+        if spill := clean.spill(policy):
+            verdict = Verdict("QUARANTINE", (*verdict.reasons, *spill))
+        else:
+            counts.update(clean.counts())
+            example, verdict = _cleaned(example, verdict, clean)
     member = _member(example, verdict, batch_id, subject, scores_of(found))
     keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
     return Fresh(member, example if keep else None, example.provenance, found)
+
+
+def _cleaned(example: TrainingExample, verdict: Verdict, clean: Scrubbed) -> tuple[TrainingExample, Verdict]:
+    """Without what was replaced, and a note of it."""
+    if not clean.hits:
+        return example, verdict
+    goal, messages, tools = clean.values
+    scrubbed = replace(example, goal=goal, messages=messages, tools=tools)
+    return scrubbed, Verdict(verdict.decision, (SCRUBBED, *verdict.reasons))
 
 
 def _inspected(example: TrainingExample, rules: CurateRules) -> Inspection:

@@ -6,6 +6,7 @@ By hand, a million runs from seed 7; prints those that differ: python -m tests.u
 import os
 import random
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -152,10 +153,60 @@ def test_a_word_of_error_counts_as_a_word_only(word: str) -> None:
 
 
 @needed
+@pytest.mark.parametrize("letter", ["x", "\u00e9"])
+def test_an_error_is_looked_for_in_the_beginning_of_an_output(letter: str) -> None:
+    found = set()
+    for size in (*range(1985, 2002), 5000):
+        run = ({"role": "tool", "content": f"{letter * size} failed {letter}"},)
+        assert differences(run, sure=True) == []
+        found.add(measure(run, "")["error_output_share"])
+    assert found == {0.0, 1.0}
+
+
+@needed
 def test_each_character_counts_as_odd_or_not_as_the_expression_says() -> None:
     for start in range(0, 0x30000, 64):
         text = "".join(chr(code) for code in range(start, start + 64) if not 0xD800 <= code < 0xE000)
         assert differences(({"role": "user", "content": text},), sure=True) == []
+
+
+def a_long_text(rng: random.Random) -> bytes:
+    """Of many kinds: even and uneven letters, repeats near and far, runs, codes longer than DEFLATE allows; and sizes at
+    which a block ends."""
+    size = rng.choice((rng.randrange(40), rng.randrange(3000), rng.randrange(34000), 16383, 16384, 31999, 32000, 32001))
+    kind = rng.randrange(7)
+    if kind == 0:
+        return rng.randbytes(size)
+    if kind == 1:
+        return (rng.randbytes(rng.randrange(1, 400)) * (size + 1))[:size]
+    if kind == 2:
+        return b"".join(bytes([rng.randrange(256)]) * rng.randrange(1, 700) for _ in range(size // 300))
+    if kind == 3:
+        counts = [1, 1]
+        while len(counts) < 21:
+            counts.append(counts[-1] + counts[-2])
+        letters = [letter for letter, count in enumerate(counts) for _ in range(count)]
+        rng.shuffle(letters)
+        return bytes(letters)[: rng.choice((11000, 16383, 28000))]
+    if kind == 4:
+        words = [rng.randbytes(rng.randrange(2, 12)) for _ in range(rng.randrange(2, 300))]
+        return b" ".join(rng.choices(words, k=size // 7))
+    weights = [rng.random() ** 6 + 1e-9 for _ in range(rng.randrange(1, 256))]
+    return bytes(rng.choices(range(len(weights)), weights=weights, k=size))
+
+
+@needed
+@pytest.mark.parametrize("seed", range(20))
+def test_a_text_is_as_long_as_zlib_would_make_it(seed: int) -> None:
+    rng = random.Random(seed)
+    for text in (a_long_text(rng) for _ in range(12)):
+        assert example.runs.compressed(text) == len(zlib.compress(text, 1))
+
+
+@needed
+@pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="another zlib, which is asked instead")
+def test_zlib_itself_need_not_be_asked() -> None:
+    assert example.runs.AGREED
 
 
 @needed
