@@ -54,7 +54,7 @@ class _Find(NamedTuple):
 def passages(outputs: Sequence[str], texts: Sequence[str]) -> list[Passage]:
     """Every directive passage of tool outputs, raw and in plain form, in their order; what an encoded payload says is
     one too."""
-    if not _GATE.Match("\n".join(texts)):  # one look at the whole run: most runs hold nothing
+    if not any(_GATE.Match(text) for text in texts):  # each by itself: some wordings stand at a text's beginning or end
         return []
     found: list[Passage] = []
     for number, (raw, text) in enumerate(zip(outputs, texts, strict=True)):
