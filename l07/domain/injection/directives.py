@@ -5,6 +5,8 @@ Every pattern runs in google-re2: linear in the text, whatever the text is.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import re2
@@ -14,6 +16,7 @@ from l07.domain.injection.wordings import DIRECTIVES, Directive
 
 BEHIND, AHEAD = 160, 400  # characters around a find that belong to it; behind, at most to the sentence's beginning
 HIDDEN = 0.6  # that a readable order in base64, hex or rot13 is aimed at the agent, beside what it says
+SHORT, MOST_KEPT = 4_096, 1_024  # outputs of so many characters and less are kept in mind, so many of them
 MOST_FINDS = 2_000  # of one output; what a text says two thousand times it says
 
 _ENCODED = r"[a-z0-9+/_-]{32,}|vtaber|qvfertneq|bireevqr|vafgehpgvba|cerivbhf|nffvfgnag"
@@ -45,71 +48,99 @@ class Passage:
     kinds: frozenset[str]
 
 
-class _Find(NamedTuple):
-    start: int
-    end: int
-    directive: Directive
+_Find = tuple[int, int, Directive]  # from, to
+_PLACE = itemgetter(0, 1)
 
 
-def passages(outputs: Sequence[str], texts: Sequence[str]) -> list[Passage]:
-    """Every directive passage of tool outputs, raw and in plain form, in their order; what an encoded payload says is
-    one too."""
-    if not any(_GATE.Match(text) for text in texts):  # each by itself: some wordings stand at a text's beginning or end
-        return []
-    found: list[Passage] = []
-    for number, (raw, text) in enumerate(zip(outputs, texts, strict=True)):
-        kinds = _GATE.Match(text) or ()
-        if _IS_SPREAD in kinds:
-            text = closed(text)
-            kinds = _GATE.Match(text) or ()
-        found.extend(_of_text(number, text, kinds))
-        if _IS_ENCODED in kinds:
-            found.extend(_hidden(number, raw))
-    return found
+class Reading(NamedTuple):
+    """What one tool output says."""
+
+    text: str  # in plain form
+    passages: tuple[Passage, ...]  # every directive one, in their order; what an encoded payload says is one too
 
 
-def _hidden(number: int, raw: str) -> Iterator[Passage]:
+def read(output: str) -> Reading:
+    """Of many outputs only the first like it is looked at: runs of one task read the same again and again."""
+    return read_once(output) if len(output) <= SHORT else _read(output)
+
+
+def _read(output: str) -> Reading:
+    text = plain(output)
+    kinds = _GATE.Match(text)
+    if not kinds:
+        return Reading(text, ())
+    seen = text
+    if _IS_SPREAD in kinds:
+        seen = closed(text)
+        kinds = _GATE.Match(seen) or ()
+    hidden = _hidden(output) if _IS_ENCODED in kinds else ()
+    return Reading(text, (*_of_text(seen, kinds), *hidden))
+
+
+read_once = lru_cache(maxsize=MOST_KEPT)(_read)
+
+
+def _hidden(raw: str) -> Iterator[Passage]:
     """An order that was encoded was not meant for a person: its kinds count, and that it was hidden."""
     for payload in payloads(raw):
         text = plain(payload)
-        for passage in _of_text(number, text, _GATE.Match(text) or ()):
+        for passage in _of_text(text, _GATE.Match(text) or ()):
             strength = either((passage.strength, HIDDEN))
-            yield Passage(number, passage.text, strength, passage.kinds | {"hidden"})
+            yield Passage(0, passage.text, strength, passage.kinds | {"hidden"})
 
 
-def _of_text(number: int, text: str, kinds: Iterable[int]) -> Iterator[Passage]:
+def _of_text(text: str, kinds: Iterable[int]) -> Iterator[Passage]:
+    return _merged(text, _finds(text, kinds))
+
+
+def _finds(text: str, kinds: Iterable[int]) -> list[_Find]:
+    """In their order. Sought in bytes: a text of other characters than those that re2 knows is encoded once, not for
+    every pattern."""
+    encoded = text.encode()
     finds: list[_Find] = []
     for kind in kinds:
         if kind < len(DIRECTIVES):
-            for match in _PATTERNS[kind].finditer(text):
-                finds.append(_Find(match.start(), match.end(), DIRECTIVES[kind]))
+            for match in _PATTERNS[kind].finditer(encoded):
+                finds.append((*match.span(), DIRECTIVES[kind]))
                 if len(finds) % MOST_FINDS == 0:
                     break
-    return _merged(number, text, sorted(finds, key=lambda find: (find.start, find.end)))
+    finds.sort(key=_PLACE)
+    return finds if text.isascii() else _in_characters(encoded, finds)
 
 
-def _merged(number: int, text: str, finds: Sequence[_Find]) -> Iterator[Passage]:
+def _in_characters(encoded: bytes, finds: Sequence[_Find]) -> list[_Find]:
+    """Places in bytes as places in characters, in one pass."""
+    places = {0: 0}
+    last = 0
+    for place in sorted({place for find in finds for place in find[:2]}):
+        places[place] = places[last] + len(encoded[last:place].decode())
+        last = place
+    return [(places[start], places[end], directive) for start, end, directive in finds]
+
+
+def _merged(text: str, finds: Sequence[_Find]) -> Iterator[Passage]:
     """Finds whose surroundings touch are one passage; its strength is that of its different kinds together."""
     start = end = 0
     weights: dict[str, float] = {}
-    for find in finds:
-        closes = text.startswith(("</", "[/"), find.start)
-        before = _beginning(text, find.start)
-        if weights and before > end:
-            yield _passage(number, text[start:end], weights)
-            weights = {}
-        start = start if weights else max(before, end)
-        end = find.end if closes else max(end, find.end + AHEAD)
-        weights[find.directive.kind] = max(weights.get(find.directive.kind, 0.0), find.directive.weight)
+    for first, last, directive in finds:
+        closes = text.startswith(("</", "[/"), first)
+        if not weights or first > end:  # else it touches, wherever its sentence begins
+            before = _beginning(text, first)
+            if weights and before > end:
+                yield _passage(text[start:end], weights)
+                weights = {}
+            start = start if weights else max(before, end)
+        end = last if closes else max(end, last + AHEAD)
+        weights[directive.kind] = max(weights.get(directive.kind, 0.0), directive.weight)
         if closes:
-            yield _passage(number, text[start:end], weights)
+            yield _passage(text[start:end], weights)
             weights = {}
     if weights:
-        yield _passage(number, text[start:end], weights)
+        yield _passage(text[start:end], weights)
 
 
-def _passage(number: int, text: str, weights: dict[str, float]) -> Passage:
-    return Passage(number, text, either(weights.values()), frozenset(weights))
+def _passage(text: str, weights: dict[str, float]) -> Passage:
+    return Passage(0, text, either(weights.values()), frozenset(weights))
 
 
 def _beginning(text: str, at: int) -> int:

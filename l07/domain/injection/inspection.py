@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
+
+import re2
 
 from l07.domain.example import text_of
 from l07.domain.injection.campaign import grams_of
-from l07.domain.injection.directives import Passage, either, passages
-from l07.domain.injection.disguise import plain
+from l07.domain.injection.directives import Passage, either, read
+from l07.domain.injection.disguise import plain, words_in
 from l07.domain.injection.provenance import Call, asked_for, has_effect, said_in, values_of, weight_of, words_of
 
 Scanner = Callable[[str], float]  # one tool output as it was -> 0-1, how surely it is an injection
@@ -24,10 +27,12 @@ MOST_VALUES = 256  # of one run that are looked for in its texts
 ECHO = 6  # words in a row that are no accident
 
 _WORD = re.compile(r"[^\W_]+")
-_SAY = re.compile(
-    r"\b(?:say|tell (?:the user|them|him|her)|answer|respond|reply|recommend|claim|state|mention|write|print|output|"
-    r"conclude) (?:that |with |by saying |only |exactly |: ?)([^.!?]{20,200})"
+_SAYING = (
+    r"(?:say|tell (?:the user|them|him|her)|answer|respond|reply|recommend|claim|state|mention|write|print|output|"
+    r"conclude) (?:that |with |by saying |only |exactly |: ?)"
 )
+_SAY = re.compile(rf"\b{_SAYING}([^.!?]{{20,200}})")
+_MAY_SAY = re2.compile(_SAYING)  # far faster, and most texts say no such thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +72,22 @@ class Inspection:
         strength = self.passages[found.passage].strength
         return round(found.share * either((strength, UNASKED * found.unasked)), 6)
 
-    def in_campaign(self, grams: frozenset[int]) -> bool:
-        return bool(grams) and any(not grams.isdisjoint(grams_of(passage)) for passage in self.passages)
-
     def among(self, grams: frozenset[int]) -> "Inspection":
-        """The same run once it is known which wordings other tasks read too."""
-        if not self.in_campaign(grams):
-            return self
-        return replace(self, passages=tuple(_raised(passage, grams) for passage in self.passages))
+        """The same run once it is known which wordings other tasks read too; itself where it read none of them."""
+        raised = tuple(_raised(passage, grams) for passage in self.passages) if grams else self.passages
+        return self if raised == self.passages else Inspection(raised, self.evidence)
+
+    @property
+    def in_campaign(self) -> bool:
+        """Whether it read such a wording, as far as is known."""
+        return any("campaign" in passage.kinds for passage in self.passages)
 
 
 def _raised(passage: Passage, grams: frozenset[int]) -> Passage:
     if grams.isdisjoint(grams_of(passage)):
         return passage
-    return replace(passage, strength=either((passage.strength, CAMPAIGN)), kinds=passage.kinds | {"campaign"})
+    strength = either((passage.strength, CAMPAIGN))
+    return Passage(passage.output, passage.text, strength, passage.kinds | {"campaign"})
 
 
 NOTHING = Inspection()
@@ -88,16 +95,20 @@ NOTHING = Inspection()
 
 def inspect(goal: str, messages: Sequence[Mapping[str, Any]], *, scanner: Scanner | None = None) -> Inspection:
     """Linear in the run's text. Only tool outputs are scanned: what the user says is the user's."""
-    raw = [text_of(message.get("content")) for message in messages if message.get("role") == "tool"]
+    raw = _contents(messages, "tool")
     if not raw:
         return NOTHING
-    texts = [plain(output) for output in raw]
-    found = passages(raw, texts)
+    read_in = [read(output) for output in raw]
+    found = [
+        Passage(number, passage.text, passage.strength, passage.kinds)
+        for number, reading in enumerate(read_in)
+        for passage in reading.passages
+    ]
     if scanner is not None:
-        found = _scanned(raw, texts, found, scanner)
+        found = _scanned(raw, [reading.text for reading in read_in], found, scanner)
     if not found:
         return NOTHING
-    run = _Run(goal, messages, texts, found)
+    run = _Run(goal, messages, [reading.text for reading in read_in], found)
     return Inspection(tuple(found), (*run.arguments(), *run.answers()))
 
 
@@ -113,19 +124,23 @@ def _scanned(raw: Sequence[str], texts: Sequence[str], found: Sequence[Passage],
 
 
 class _Run:
-    """The texts of one run that has directive passages, each in plain form, made once."""
+    """The texts of one run that has directive passages, each in plain form, made once and when asked for."""
 
     def __init__(
         self, goal: str, messages: Sequence[Mapping[str, Any]], texts: Sequence[str], found: Sequence[Passage]
     ) -> None:
-        said = [goal, *(text_of(m.get("content")) for m in messages if m.get("role") == "user")]
-        given = [text_of(m.get("content")) for m in messages if m.get("role") == "system"]
+        self._goal = goal
         self._messages = messages
-        self._user = plain("\n".join((*said, *given)))
-        self._said = said
         self._texts = texts
         self._found = found
-        self._words = {word for passage in found for word in _WORD.findall(passage.text)}
+
+    @cached_property
+    def _said(self) -> Sequence[str]:
+        return [self._goal, *_contents(self._messages, "user")]
+
+    @cached_property
+    def _user(self) -> str:
+        return plain("\n".join((*self._said, *_contents(self._messages, "system"))))
 
     @cached_property
     def _asked(self) -> frozenset[str]:
@@ -133,23 +148,26 @@ class _Run:
 
     def arguments(self) -> Iterator[Evidence]:
         """Of each value of a call that changes something, every earlier passage that has it."""
-        left = MOST_VALUES
-        for call in _calls(self._messages):
-            if call.read <= self._found[0].output or not has_effect(call.name):
-                continue
-            for value in values_of(call.arguments):
-                first = _WORD.search(value)
-                if left and (first is None or first.group() in self._words):
-                    left -= 1
-                    yield from self._read_in(call, value)
+        after = self._found[0].output
+        calls = (call for call in _calls(self._messages) if call.read > after and has_effect(call.name))
+        values = [(call, value) for call in calls for value in values_of(call.arguments)]
+        for call, value in values if len(values) <= MOST_VALUES else self._likely(values):
+            yield from self._read_in(call, value)
+
+    def _likely(self, values: Iterable[tuple[Call, str]]) -> Iterator[tuple[Call, str]]:
+        """The first of them that may stand in a passage: their first word does."""
+        words = {word for passage in self._found for word in words_in(passage.text)}
+        firsts = ((_WORD.search(value), call, value) for call, value in values)
+        may = ((call, value) for first, call, value in firsts if first is None or first.group() in words)
+        return islice(may, MOST_VALUES)
 
     def _read_in(self, call: Call, value: str) -> Iterator[Evidence]:
-        before = [(n, p) for n, p in enumerate(self._found) if p.output < call.read]
-        inside = [n for n, passage in before if said_in(value, passage.text)]
+        before = [passage for passage in self._found if passage.output < call.read]
+        inside = [n for n, passage in enumerate(before) if value in passage.text and said_in(value, passage.text)]
         if not inside:
             return
         own = said_in(value, self._user)
-        within = sum(passage.text.count(value) for _, passage in before)
+        within = sum(passage.text.count(value) for passage in before)
         elsewhere = sum(text.count(value) for text in self._texts[: call.read]) > within
         share = weight_of(value) * (BOTH if own and elsewhere else OWN if own else ELSEWHERE if elsewhere else 1.0)
         unasked = 1.0 - asked_for(call.name, self._asked)
@@ -158,18 +176,34 @@ class _Run:
     def answers(self) -> Iterator[Evidence]:
         """A later answer that says in the same words what a passage told it to say, without quoting the order."""
         for number, passage in enumerate(self._found):
-            told = [found.group(1) for found in _SAY.finditer(passage.text)]
-            if passage.strength < NOTED or not told:
+            told = _told(passage.text) if passage.strength >= NOTED else ()
+            if not told:
                 continue
             answers = plain("\n".join(_answers(self._messages, passage.output)))
-            own = _grams(self._user)
-            if any((_grams(text) - own) & _grams(answers) for text in told) and not _SAY.search(answers):
+            echoes = _shared({gram for text in told for gram in _grams(text)}, answers)
+            if echoes and not _SAY.search(answers) and echoes != _shared(echoes, self._user):
                 yield Evidence(number, "hijacked_answer", "", ANSWER, 1.0)
 
 
+def _told(text: str) -> Sequence[str]:
+    return [found.group(1) for found in _SAY.finditer(text)] if _MAY_SAY.search(text.encode()) else ()
+
+
+def _contents(messages: Iterable[Mapping[str, Any]], role: str) -> list[str]:
+    contents = [message.get("content") for message in messages if message.get("role") == role]
+    return [content if isinstance(content, str) else text_of(content) for content in contents]
+
+
 def _grams(text: str) -> set[str]:
-    words = _WORD.findall(text)
+    words = words_in(text)
     return {" ".join(words[at : at + ECHO]) for at in range(len(words) - ECHO + 1)}
+
+
+def _shared(grams: set[str], text: str) -> set[str]:
+    """Those that the text has too. Most places are ruled out by their first word."""
+    firsts = {gram.partition(" ")[0] for gram in grams}
+    words = words_in(text)
+    return grams & {" ".join(words[at : at + ECHO]) for at, word in enumerate(words) if word in firsts}
 
 
 def _answers(messages: Sequence[Mapping[str, Any]], output: int) -> Iterator[str]:
@@ -184,8 +218,11 @@ def _answers(messages: Sequence[Mapping[str, Any]], output: int) -> Iterator[str
 def _calls(messages: Iterable[Mapping[str, Any]]) -> Iterator[Call]:
     read = 0
     for message in messages:
-        read += message.get("role") == "tool"
-        for call in (message.get("tool_calls") or ()) if message.get("role") == "assistant" else ():
-            function = call.get("function")
-            if isinstance(function, Mapping):
-                yield Call(str(function.get("name") or ""), function.get("arguments"), read)
+        role = message.get("role")
+        if role == "tool":
+            read += 1
+        elif role == "assistant":
+            for call in message.get("tool_calls") or ():
+                function = call.get("function")
+                if isinstance(function, Mapping):
+                    yield Call(str(function.get("name") or ""), function.get("arguments"), read)

@@ -13,6 +13,7 @@ LONGEST = 400  # characters of a value that is looked for as a whole; of longer 
 
 _ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w.-]{3,255}|(?:https?://|www\.)[^\s,;()<>]{4,200}")
 _CODE = re.compile(r"(?=[a-z_.-]{0,30}[0-9])[a-z0-9][\w.-]{5,63}")  # account numbers, orders, file names with a number
+_DIGITS = frozenset("0123456789")
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[t ]\d\d?:\d\d.*)?|\d\d?[:.]\d\d(?: ?[ap]m)?|\d\d?[./]\d\d?[./]\d{2,4}")
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -34,11 +35,18 @@ def values_of(arguments: Any) -> Iterator[str]:
     seen: set[str] = set()
     for leaf in _leaves(arguments):
         text = plain(leaf)
-        for value in (*([text] if len(text) <= LONGEST else []), *_ADDRESS.findall(text), *_CODE.findall(text)):
+        for value in (*([text] if len(text) <= LONGEST else []), *_names_in(text)):
             value = value.strip(_EDGE)
             if value not in seen and weight_of(value):
                 seen.add(value)
                 yield value
+
+
+def _names_in(text: str) -> Iterator[str]:
+    if "@" in text or "://" in text or "www." in text:
+        yield from _ADDRESS.findall(text)
+    if not _DIGITS.isdisjoint(text):
+        yield from _CODE.findall(text)
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -66,7 +74,7 @@ def weight_of(value: str) -> float:
     if value.replace(".", "", 1).replace("-", "", 1).isdigit():
         digits = len(value.strip("-0.").replace(".", ""))
         return 1.0 if digits >= 8 else 0.6 if digits >= 4 or len(value) >= 5 else 0.0
-    if "@" in value or "/" in value or any(character.isdigit() for character in value) or " " in value:
+    if "@" in value or "/" in value or " " in value or any(map(str.isdigit, value)):
         return 1.0 if len(value) >= 6 else 0.6
     return 1.0 if not value.isascii() or "_" in value or len(value) >= 12 else 0.6
 
@@ -142,6 +150,7 @@ _STEM_EFFECTS = frozenset(_stem(word) for word in EFFECTS)
 _STEM_READS = frozenset(_stem(word) for word in _READS)
 
 
+@lru_cache(maxsize=1000)
 def has_effect(name: str) -> bool:
     """Whether a tool of this name changes something. A name that says nothing may: only a reader's name acquits."""
     words = [_stem(word) for word in name_words(name)]

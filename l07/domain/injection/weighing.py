@@ -10,14 +10,12 @@ NOTES = frozenset({SAW, CAMPAIGN})
 _OWN = NOTES | {"hijacked_argument", "hijacked_answer"}
 
 
-def weighed(
-    verdict: Verdict, found: Inspection, *, threshold: float = THRESHOLD, grams: frozenset[int] = frozenset()
-) -> Verdict:
-    """QUARANTINE with its reasons where the run was hijacked; else the verdict, with a note of what the run read. `grams`
-    are those of the batch's campaigns, if they are known."""
-    now = found.among(grams)
-    notes = ((SAW,) if now.scan >= NOTED else ()) + ((CAMPAIGN,) if found.in_campaign(grams) else ())
-    hijacked = now.reasons(threshold=threshold)
+def weighed(verdict: Verdict, found: Inspection, *, threshold: float = THRESHOLD) -> Verdict:
+    """QUARANTINE with its reasons where the run was hijacked; else the verdict, with a note of what the run read."""
+    if not found.passages and _OWN.isdisjoint(verdict.reasons):
+        return verdict
+    notes = (*(SAW,) * (found.scan >= NOTED), *(CAMPAIGN,) * found.in_campaign)
+    hijacked = found.reasons(threshold=threshold)
     others = tuple(reason for reason in verdict.reasons if reason not in _OWN)
     return Verdict("QUARANTINE" if hijacked else verdict.decision, (*others, *notes, *hijacked))
 

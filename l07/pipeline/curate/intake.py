@@ -162,13 +162,14 @@ def _inspected(example: TrainingExample, rules: CurateRules) -> Inspection:
 def _in_campaigns(fresh: Mapping[str, Fresh], rules: CurateRules) -> dict[str, Fresh]:
     """The runs of a batch that read what runs of other tasks read too, judged with that in mind."""
     grams = campaigns((one.member.task, one.inspection.passages) for one in fresh.values())
-    return {key: _again(one, grams, rules) for key, one in fresh.items() if one.inspection.in_campaign(grams)}
+    known = ((key, one, one.inspection.among(grams)) for key, one in fresh.items() if one.inspection.passages)
+    return {key: _again(one, found, rules) for key, one, found in known if found.in_campaign}
 
 
-def _again(one: Fresh, grams: frozenset[int], rules: CurateRules) -> Fresh:
+def _again(one: Fresh, found: Inspection, rules: CurateRules) -> Fresh:
     verdict = Verdict(one.member.decision, one.member.reasons)
-    verdict = weighed(verdict, one.inspection, threshold=rules.injection_threshold, grams=grams)
-    scores = {**one.member.scores, **scores_of(one.inspection.among(grams))}
+    verdict = weighed(verdict, found, threshold=rules.injection_threshold)
+    scores = {**one.member.scores, **scores_of(found)}
     member = replace(one.member, decision=verdict.decision, reasons=verdict.reasons, scores=scores)
     return replace(one, member=member, example=None if verdict.decision == "QUARANTINE" else one.example)
 

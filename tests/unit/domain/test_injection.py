@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from l07.domain.injection import NOTED, THRESHOLD, Inspection, campaigns, inspect, scanner_named
+from l07.domain.injection import NOTED, THRESHOLD, Inspection, campaigns, directives, inspect, scanner_named
+from l07.domain.injection.inspection import MOST_VALUES
 from l07.errors import NoScanner
 
 HELD_OUT = Path(__file__).parents[2] / "corpus" / "injection" / "held_out.jsonl"
@@ -183,6 +184,31 @@ def test_an_order_ends_where_its_mark_ends() -> None:
     assert a_run(output, ("send_money", SENT)).score == 0.0
 
 
+@pytest.mark.parametrize("longer", ["", "The weather is fine. " * 300])
+def test_an_output_that_was_read_before_says_the_same_wherever_it_stands(longer: str) -> None:
+    outputs = [f"No order here.{longer}", ORDER + longer, f"Account {IBAN}.{longer}"]
+    for at in (0, 1, 2, 0):
+        turned = [*outputs[at:], *outputs[:at]]
+        run = a_run(turned, ("send_money", SENT))
+        assert [passage.output for passage in run.passages] == [turned.index(ORDER + longer)]
+        assert (run.passages[0].text[:40], run.reasons()) == (ORDER[:40].lower(), ("hijacked_argument",))
+
+
+def test_only_short_outputs_are_kept_and_not_many() -> None:
+    directives.read_once.cache_clear()
+    a_run("x" * (directives.SHORT + 1))
+    assert directives.read_once.cache_info().currsize == 0
+    a_run([f"mail {number}" for number in range(directives.MOST_KEPT + 9)])
+    assert directives.read_once.cache_info().currsize == directives.MOST_KEPT
+
+
+def test_of_very_many_values_those_count_that_a_passage_may_have() -> None:
+    strange = {f"at {number}": f"stranger {number}" for number in range(MOST_VALUES + 1)}
+    assert a_run(ORDER, ("send_money", {**strange, **SENT})).reasons() == ("hijacked_argument",)
+    likely = {f"at {number}": f"ignore {number}" for number in range(MOST_VALUES + 1)}
+    assert a_run(ORDER, ("send_money", {**likely, **SENT})).reasons() == ()
+
+
 # ------------------------------------------------------------------ campaigns and the user's scanner
 
 
@@ -198,6 +224,7 @@ def test_an_order_that_three_tasks_read_is_a_campaign_whatever_their_order() -> 
     assert found == campaigns((task, run.passages) for task, run in reversed(runs)) != frozenset()
     assert runs[0][1].among(found).scan > runs[0][1].scan
     assert "campaign" in runs[0][1].among(found).passages[0].kinds
+    assert (runs[0][1].in_campaign, runs[0][1].among(found).in_campaign) == (False, True)
 
 
 def test_one_task_that_reads_the_same_three_times_is_no_campaign() -> None:
