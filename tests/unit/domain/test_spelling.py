@@ -51,6 +51,14 @@ def test_spells_every_character_as_the_python_beside_it() -> None:
 
 
 @needed
+@pytest.mark.parametrize("before", ["", "\u2026"])
+def test_spells_every_escape_as_the_python_beside_it(before: str) -> None:
+    for char in map(chr, range(0x80)):
+        for slashes in ("\\", "\\\\", "\\ \\"):
+            assert agrees(f"{before}a{slashes}{char}0041b{slashes}{char}")
+
+
+@needed
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 100_000])
 @pytest.mark.parametrize("piece", ["a", " ", "Ab '\\n", "\u2026", "\u00e9 \u2019\\u2026"])
 def test_is_sure_of_ordinary_texts_of_any_length(piece: str, size: int) -> None:
