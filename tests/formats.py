@@ -78,9 +78,22 @@ def sharegpt_faults(line: Any) -> list[str]:
     faults = [fault for at, turn in enumerate(turns) for fault in _turn_faults(at, turn)]
     if len(turns) % 2:
         faults.append("an odd number of turns")
-    if not isinstance(line["system"], str) or not isinstance(json.loads(line["tools"] or "[]"), list):
-        faults.append("system or tools")
-    return faults
+    tools = json.loads(line["tools"] or "[]")
+    if not isinstance(line["system"], str) or not isinstance(tools, list):
+        return [*faults, "system or tools"]
+    return faults + [f"tool {tool}" for tool in tools if not _formatter_reads(tool)]
+
+
+def _formatter_reads(tool: Any) -> bool:
+    """LLaMA-Factory's DefaultToolUtils: it asks each of these without looking whether it is there."""
+    try:
+        tool["name"] + ""
+        return all(
+            ", ".join(part.get("enum") or ()) is not None and (part.get("items") or {}).get("type", "") is not None
+            for part in tool["parameters"]["properties"].values()
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def _turn_faults(at: int, turn: dict[str, str]) -> list[str]:

@@ -25,7 +25,11 @@ COLUMNS = (
     ("model_version", TEXT, "the released model that did the run"),
     ("outcome", TEXT, "what the run said of itself"),
     ("goal", TEXT, "what was asked"),
-    ("messages", TEXT, "the conversation in the shape of OpenAI chat"),
+    (
+        "messages",
+        TEXT,
+        "the conversation in the shape of OpenAI chat; a turn's tool_calls are nested deeper than fields can be",
+    ),
     ("tools", TEXT, "the tools that were offered, as JSON"),
 )
 MESSAGE = ("role", "content", "tool_call_id", "name")

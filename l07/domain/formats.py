@@ -180,8 +180,11 @@ def sharegpt(row: Row) -> Shaped | Unfit:
     turns = _turns(rest)
     if not _by_turns(turns):
         return Unfit("turn_order")
-    tools = text_json([_function(tool) for tool in row["tools"]]) if row["tools"] else ""
-    line = {"key": row["key"], "conversations": turns, "system": system, "tools": tools}
+    tools = [_sharegpt_tool(_function(tool)) for tool in row["tools"]]
+    if not all(_readable(tool["parameters"]) for tool in tools):
+        return Unfit("tool_schema")
+    said = text_json(tools) if tools else ""
+    line = {"key": row["key"], "conversations": turns, "system": system, "tools": said}
     return Shaped(line, _notes(row, messages))
 
 
@@ -199,6 +202,29 @@ def _sharegpt_unfit(messages: Sequence[Message]) -> str:
         ("empty_turn", any(_empty(message) for message in messages)),
     )
     return next((reason for reason, is_so in tests if is_so), "")
+
+
+def _sharegpt_tool(function: Mapping[str, Any]) -> dict[str, Any]:
+    """With what LLaMA-Factory's formatter looks up without asking: a description of parameters, and choices as text."""
+    parameters = function.get("parameters")
+    parameters = {"type": "object", "properties": {}, **(parameters if isinstance(parameters, Mapping) else {})}
+    if isinstance(parameters["properties"], Mapping):
+        parameters["properties"] = {name: _with_texts(part) for name, part in parameters["properties"].items()}
+    return {**function, "parameters": parameters}
+
+
+def _with_texts(schema: Any) -> Any:
+    if not isinstance(schema, Mapping) or not isinstance(schema.get("enum"), list):
+        return schema
+    return {**schema, "enum": [one if isinstance(one, str) else text_json(one) for one in schema["enum"]]}
+
+
+def _readable(parameters: Mapping[str, Any]) -> bool:
+    """A parameter that is `true`, or an array of several kinds, is one that the formatter fails on."""
+    parts = parameters["properties"]
+    return isinstance(parts, Mapping) and all(
+        isinstance(part, Mapping) and isinstance(part.get("items") or {}, Mapping) for part in parts.values()
+    )
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -98,7 +98,21 @@ def test_sharegpt_takes_turns_with_calls_and_observations() -> None:
     assert sharegpt_faults(line) == []
     assert [turn["from"] for turn in line["conversations"]] == ["human", "function_call", "observation", "gpt"]
     assert json.loads(line["conversations"][1]["value"]) == {"name": "look", "arguments": {"city": "Bern"}}
-    assert (line["system"], json.loads(line["tools"])) == ("be brief", [TOOL["function"]])
+    assert (line["system"], json.loads(line["tools"])) == (
+        "be brief",
+        [{"name": "look", "description": "d", "parameters": {"type": "object", "properties": {}}}],
+    )
+
+
+def test_sharegpt_s_tools_have_what_its_formatter_looks_up_unasked() -> None:
+    days = {"type": "integer", "enum": [1, "two", None]}
+    tools = [{"name": "bare"}, {"name": "wait", "parameters": {"properties": {"days": days}, "required": ["days"]}}]
+    line = shaped("sharegpt", a_row(tools=tools))
+    assert sharegpt_faults(line) == []
+    bare, wait = json.loads(line["tools"])
+    assert bare["parameters"] == {"type": "object", "properties": {}}
+    assert wait["parameters"]["required"] == ["days"]
+    assert wait["parameters"]["properties"]["days"] == {"type": "integer", "enum": ["1", "two", "null"]}
 
 
 def test_answers_to_calls_of_one_turn_are_one_observation_in_their_order() -> None:
@@ -119,6 +133,12 @@ def test_answers_to_calls_of_one_turn_are_one_observation_in_their_order() -> No
         ("empty_turn", a_row(ASK, says(None))),
         ("turn_order", a_row(ASK, ASK, says())),
         ("turn_order", a_row(says())),
+        ("tool_schema", a_row(ASK, says(), tools=[{"name": "x", "parameters": {"properties": []}}])),
+        ("tool_schema", a_row(ASK, says(), tools=[{"name": "x", "parameters": {"properties": {"a": True}}}])),
+        (
+            "tool_schema",
+            a_row(ASK, says(), tools=[{"name": "x", "parameters": {"properties": {"a": {"items": [{}]}}}}]),
+        ),
     ],
 )
 def test_what_sharegpt_cannot_hold_is_left_out_with_its_reason(reason: str, row: Any) -> None:
