@@ -181,7 +181,8 @@ def test_a_picture_in_base64_is_no_order() -> None:
 
 @pytest.mark.parametrize("before", ["Over. ", "Übersicht für März, 5 €. " * 20, "前の文。 Over. "])
 def test_a_passage_begins_with_its_sentence_whatever_characters_stand_before_it(before: str) -> None:
-    assert [passage.text for passage in a_run(before + ORDER).passages] == [f" {ORDER.lower()}"]
+    (passage,) = a_run(before + ORDER + " Thanks. Bye." * 60).passages
+    assert passage.text.startswith(f" {ORDER.lower()} thanks. bye.")
 
 
 def test_an_order_ends_where_its_mark_ends() -> None:
