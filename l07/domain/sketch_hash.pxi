@@ -83,9 +83,16 @@ cdef extern from *:
     }
 
     #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
-    __attribute__((optimize("O3"), target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+    #define L07_CLONES __attribute__((optimize("O3"), target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+    #else
+    #define L07_CLONES
     #endif
-    static void l07_minima(const uint64_t *values, Py_ssize_t count, const uint64_t *multiply, const uint64_t *add,
+    L07_CLONES static int l07_equal(const uint32_t *one, const uint32_t *other, int width) {
+        int k, found = 0;
+        for (k = 0; k < width; k++) found += one[k] == other[k];
+        return found;
+    }
+    L07_CLONES static void l07_minima(const uint64_t *values, Py_ssize_t count, const uint64_t *multiply, const uint64_t *add,
                            uint32_t *best, int width) {
         Py_ssize_t n;
         int k;
@@ -99,6 +106,7 @@ cdef extern from *:
     }
     """
     uint64_t l07_xxh3(const char* text, size_t size) nogil
+    int l07_equal(const uint32_t* one, const uint32_t* other, int width) nogil
     void l07_minima(
         const uint64_t* values, Py_ssize_t count, const uint64_t* multiply, const uint64_t* add, uint32_t* best, int width
     ) nogil

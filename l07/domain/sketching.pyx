@@ -4,7 +4,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND, PyUnicode_READ
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy
 import xxhash
@@ -156,4 +156,16 @@ def shared(const uint64_t[::1] one, const uint64_t[::1] other):
             a, b = a + 1, b + (one[a] == other[b])
         else:
             b += 1
+    return found
+
+
+def agreement(
+    const uint32_t[:, ::1] one, const int64_t[::1] mine, const uint32_t[:, ::1] other, const int64_t[::1] theirs
+):
+    """The share of equal minima of pairs of sketches."""
+    found = numpy.empty(mine.shape[0])
+    cdef double[::1] out = found
+    cdef Py_ssize_t n
+    for n in range(mine.shape[0]):
+        out[n] = l07_equal(&one[mine[n], 0], &other[theirs[n], 0], PERMUTATIONS) / <double>PERMUTATIONS
     return found

@@ -3,13 +3,22 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from l07.backends.parquet.schema import BODY, CALL, MESSAGE
 from l07.domain.example import TrainingExample
+
+try:
+    from l07.backends.parquet import columns as compiled
+except ImportError:  # no C compiler where this was installed: column by column, in Python
+    compiled = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from l07.backends.parquet.columns import Text
 
 _encode = msgspec.json.encode
 
@@ -38,6 +47,30 @@ def table_of(examples: Sequence[TrainingExample]) -> pa.Table:
 
 
 def _messages(of_rows: Sequence[Sequence[Mapping[str, Any]]]) -> pa.Array:
+    found = None if compiled is None else compiled.columns(of_rows, _encode)
+    if found is None:
+        return _one_by_one(of_rows)
+    rows, said, calls, absent, made = found
+    role, content, answered, name = map(_text, said)
+    ident, kind, called, arguments = map(_text, made)
+    function = pa.StructArray.from_arrays([called, arguments], fields=list(CALL.field("function").type))
+    of_calls = pa.StructArray.from_arrays([ident, kind, function], fields=list(CALL))
+    mask = pa.array(np.frombuffer(absent, np.bool_))
+    columns = [role, content, pa.ListArray.from_arrays(_numbers(calls), of_calls, mask=mask), answered, name]
+    return pa.ListArray.from_arrays(_numbers(rows), pa.StructArray.from_arrays(columns, fields=list(MESSAGE)))
+
+
+def _text(column: "Text") -> pa.Array:
+    count, absent, buffers = column
+    parts = [None if part is None else pa.py_buffer(part) for part in buffers]
+    return pa.Array.from_buffers(pa.string(), count, parts, absent)
+
+
+def _numbers(raw: bytearray) -> pa.Array:
+    return pa.Array.from_buffers(pa.int32(), len(raw) // 4, [None, pa.py_buffer(raw)], 0)
+
+
+def _one_by_one(of_rows: Sequence[Sequence[Mapping[str, Any]]]) -> pa.Array:
     said = [message for messages in of_rows for message in messages]
     columns = [
         pa.array([message.get("role") for message in said], pa.string()),

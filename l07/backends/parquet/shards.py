@@ -71,10 +71,15 @@ class Shelf:
             self._add(shard.table, rows.filter(pc.invert(gone)), shard.writes)
         return bodies
 
-    def put(self, table: str, members: Sequence[Member], bodies: pa.Table) -> None:
-        """A shard of these rows, in their order; `bodies` has them all, and others."""
-        if members:
-            self._add(table, _rows(members, bodies).cast(STORED), (self.write,))
+    def put(self, coming: Mapping[str, Collection[Member]], bodies: pa.Table) -> None:
+        """A shard a table of its rows, by key; `bodies` has them all, and others. They are taken once for all tables: to
+        take joins all bodies first."""
+        listed = {table: sorted(coming.get(table, ()), key=lambda member: member.key) for table in TABLES}
+        rows = _rows([member for members in listed.values() for member in members], bodies).cast(STORED)
+        at = 0
+        for table, members in listed.items():
+            self._add(table, rows.slice(at, len(members)), (self.write,))
+            at += len(members)
 
     def merge(self) -> None:
         """FAN small shards of a size become one, until nowhere there are as many."""

@@ -25,19 +25,19 @@ from l07.backends.parquet.files import (
     write_table,
 )
 from l07.backends.parquet.reading import members_table, read_lines
-from l07.backends.parquet.schema import BODY, LINEAGE, STANDING
+from l07.backends.parquet.schema import BODY, EVENTS, LINEAGE, STANDING
 from l07.backends.parquet.shards import FAN, Shelf, said_of, shards_of, tier
 from l07.backends.parquet.sketches import open_bands, write_bands
 from l07.backends.parquet.state import Segment, State, StoredRoll, groups_table, runs_table, standing_table
 from l07.backends.parquet_beside import COLUMNS, write_beside
-from l07.domain.dataset import SCHEMA, TABLES, Member
+from l07.domain.dataset import SCHEMA, Member
 from l07.domain.deeds import DEEDS
 from l07.domain.quality import CurateRules
 from l07.domain.scheme import SCHEME
 from l07.pipeline.curate.build import Draft
 from l07.pipeline.curate.columns import TABLE_NAMES
 from l07.pipeline.curate.roll import bands_of
-from l07.pipeline.curate.work import Examples
+from l07.pipeline.curate.work import Examples, Lineage
 
 PER_ROW = ("runs", "standing", "provenance")
 
@@ -97,8 +97,7 @@ def _write_rows(draft: Draft, shelf: Shelf, state: State | None, old: Path | Non
         if member.table:
             coming[member.table].append(member)
     bodies = pa.concat_tables([BODY.empty_table(), *_held(draft), *shelf.take(leaving), *_unsharded(old)])
-    for table in TABLES:
-        shelf.put(table, sorted(coming[table], key=lambda member: member.key), bodies)
+    shelf.put(coming, bodies)
     shelf.merge()
     shelf.finish()
     return placed
@@ -161,13 +160,18 @@ def _write_segment(
     segment = Segment(1 + max((one.number for one in state.segments), default=0) if state else 1, first, len(rows))
     write_table(runs_table(members, draft.columns.draw[rows]), output / segment.file("runs"))
     write_table(_standing(draft, rows, placed, members), output / segment.file("standing"))
-    lines = [asdict(line.events) | {"key": line.key, "batch_id": line.batch_id} for line in draft.lineage]
-    told = pa.concat_tables([*_lines_of(old, members), pa.Table.from_pylist(lines, schema=LINEAGE)])
+    told = pa.concat_tables([*_lines_of(old, members), _lineage(draft.lineage)])
     write_table(told, output / segment.file("provenance"))
     bands = draft.bands if state else bands_of(rows, members)
     if bands is not None:
         write_bands([bands], output / segment.file("sketches"))
     return [segment]
+
+
+def _lineage(lines: Sequence[Lineage]) -> pa.Table:
+    columns = [[line.key for line in lines], [line.batch_id for line in lines]]
+    columns += [[getattr(line.events, name) for line in lines] for name in EVENTS]
+    return pa.table([pa.array(column, pa.string()) for column in columns], schema=LINEAGE)
 
 
 def _lines_of(old: Path | None, members: Sequence[Member]) -> list[pa.Table]:

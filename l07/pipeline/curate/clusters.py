@@ -2,7 +2,7 @@
 part of a track, a source whose runs are mostly incomplete."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def label(work: Work) -> None:
     for row, name in wanted.items():
         member = work.member(row)
         if member.cluster != name:
-            work.set(row, replace(member, cluster=name))
+            work.set(row, member.but(cluster=name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Everyone whom a dataset knows, as columns of small numbers: a million of them fit into 120 MB and are asked at once."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
@@ -41,6 +41,12 @@ class Book(Generic[Name]):
             self.names.append(name)
         return found
 
+    def of(self, names: Sequence[Name]) -> list[int]:
+        """The numbers of many."""
+        for name in dict.fromkeys(names):
+            self.number(name)
+        return list(map(self._numbers.__getitem__, names))
+
     def find(self, name: Name) -> int:
         """-1 for a name that is not there."""
         return self._numbers.get(name, -1)
@@ -54,6 +60,11 @@ class Book(Generic[Name]):
 def word(digest: str) -> int:
     """The first 64 bits of a digest as hex; 0 for none. Whom they call alike is compared in full where it counts."""
     return int(digest[:16], 16) if digest else 0
+
+
+def words(digests: Sequence[str]) -> Column:
+    """The same of many."""
+    return np.frombuffer(bytes.fromhex("".join([digest[:16].zfill(16) for digest in digests])), ">u8").astype(np.uint64)
 
 
 def _none(type_: str, *width: int) -> Callable[[], Column]:
@@ -109,32 +120,29 @@ class Columns:
     def put(self, rows: Sequence[int], members: Sequence[Member]) -> None:
         """What the members say, into their rows; digests are put by `seal`."""
         at = np.asarray(rows, np.int64)
-        for name, values in self._values(members).items():
-            getattr(self, name)[at] = values
+        for name in ("task", "source", "domain", "task_type"):
+            book: Book[str] = getattr(self, f"{name}s")
+            getattr(self, name)[at] = book.of([getattr(m, name) for m in members])
+        self.level[at] = [LEVEL[bucket(m.difficulty)] for m in members]
+        self.exact[at] = words([m.exact for m in members])
+        self.deeds[at] = words([m.deeds for m in members])
+        self.draw[at] = [draw_of(m.key) for m in members]
+        self.move(rows, members)
+
+    def move(self, rows: Sequence[int], members: Sequence[Member]) -> None:
+        """Of rows that were put before: what may have changed since."""
+        at = np.asarray(rows, np.int64)
+        self.table[at] = [TABLE[m.table] for m in members]
+        self.decision[at] = [DECISION[m.decision] for m in members]
+        self.reasons[at] = self.reason_lists.of([m.reasons for m in members])
+        self.quality[at] = [m.quality_score for m in members]
+        self.cluster[at] = np.array([m.cluster for m in members], np.uint64)
+        self.sketched[at] = [bool(m.sketch) for m in members]
 
     def seal(self, rows: Iterable[int], members: Iterable[Member]) -> None:
         """The digests of these rows, as they stand in their tables."""
         for row, member in zip(rows, members, strict=True):
             self.digest[row] = np.frombuffer(row_digest(member), np.uint8) if member.table else 0
-
-    def _values(self, members: Sequence[Member]) -> Mapping[str, list[Any]]:
-        number = {
-            "task": self.tasks.number, "source": self.sources.number, "domain": self.domains.number,
-            "task_type": self.task_types.number,
-        }  # fmt: skip
-        coded = {name: [of(getattr(m, name)) for m in members] for name, of in number.items()}
-        return coded | {
-            "table": [TABLE[m.table] for m in members],
-            "decision": [DECISION[m.decision] for m in members],
-            "level": [LEVEL[bucket(m.difficulty)] for m in members],
-            "reasons": [self.reason_lists.number(m.reasons) for m in members],
-            "quality": [m.quality_score for m in members],
-            "exact": [word(m.exact) for m in members],
-            "deeds": [word(m.deeds) for m in members],
-            "cluster": [m.cluster for m in members],
-            "draw": [draw_of(m.key) for m in members],
-            "sketched": [bool(m.sketch) for m in members],
-        }
 
     # ------------------------------------------------------------------ asked of all rows
 

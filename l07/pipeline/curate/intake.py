@@ -170,7 +170,7 @@ def _again(one: Fresh, found: Inspection, rules: CurateRules) -> Fresh:
     verdict = Verdict(one.member.decision, one.member.reasons)
     verdict = weighed(verdict, found, threshold=rules.injection_threshold)
     scores = {**one.member.scores, **scores_of(found)}
-    member = replace(one.member, decision=verdict.decision, reasons=verdict.reasons, scores=scores)
+    member = one.member.but(decision=verdict.decision, reasons=verdict.reasons, scores=scores)
     return replace(one, member=member, example=None if verdict.decision == "QUARANTINE" else one.example)
 
 
@@ -214,9 +214,9 @@ def revised(member: Member, revision: Revision) -> Member:
     lasting = tuple(reason for reason in member.reasons if reason in COMPLETENESS)
     notes = tuple(reason for reason in member.reasons if reason in NOTES or reason == SCRUBBED)
     subject = member.subject or revision.subject
-    scored = replace(member, quality_score=row.score, confidence=row.confidence, subject=subject)
+    scored = member.but(quality_score=row.score, confidence=row.confidence, subject=subject)
     if row.decision == "REJECT" or lasting:
-        return replace(scored, decision="REJECT", reasons=(*row.reasons, *lasting, *notes))
+        return scored.but(decision="REJECT", reasons=(*row.reasons, *lasting, *notes))
     if member.decision == "REVIEW":
         return scored
-    return replace(scored, decision="ACCEPT", reasons=notes if member.decision == "REJECT" else member.reasons)
+    return scored.but(decision="ACCEPT", reasons=notes if member.decision == "REJECT" else member.reasons)

@@ -8,7 +8,7 @@ import numpy as np
 
 from l07.domain.dataset import TABLES, Group, Have, Member, assign, merge, sizes
 from l07.domain.deeds import MOST_TASKS, shared
-from l07.pipeline.curate.columns import I64, TABLE_NAMES, Columns, Flags, word
+from l07.pipeline.curate.columns import I64, TABLE_NAMES, Columns, Flags, words
 from l07.pipeline.curate.roll import Grouping
 from l07.pipeline.curate.work import Work
 
@@ -44,8 +44,8 @@ def _by_deeds(work: Work) -> Iterable[tuple[str, str]]:
     tied already, so only the deeds of rows that move are asked for."""
     columns = work.columns
     rows = _doers(work)
-    asked = {word(member.deeds) for member in work.changed.values() if _did(member)}
-    alike = rows[np.isin(columns.deeds[rows], np.fromiter(asked, np.uint64, len(asked)))]
+    asked = words([member.deeds for member in work.changed.values() if _did(member)])
+    alike = rows[np.isin(columns.deeds[rows], asked)]
     found = shared((f"{columns.deeds[row]:016x}", columns.tasks.names[columns.task[row]]) for row in alike)
     generic = generic_deeds(work)
     if len(generic):

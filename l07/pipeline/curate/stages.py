@@ -14,7 +14,7 @@ import numpy as np
 
 from l07.domain.drawing import reservoir
 from l07.domain.outliers import RESERVOIR, Run, strangeness
-from l07.pipeline.curate.columns import word
+from l07.pipeline.curate.columns import words
 from l07.pipeline.curate.doubting import doubt
 from l07.pipeline.curate.twins import drop_duplicates, rows_of
 from l07.pipeline.curate.work import Work
@@ -28,7 +28,7 @@ def duplicates(work: Work) -> None:
     for decision in ("ACCEPT", "REJECT"):
         moved = work.moved(decision)
         columns, kept = work.columns, work.kept(decision)
-        exact = np.array([word(member.exact) for member in moved.values()], np.uint64)
+        exact = words([member.exact for member in moved.values()])
         like = work.old(kept & np.isin(columns.exact, exact)).tolist()
         near = {row for row in rows_of(pairs, moved.keys(), least=similarity) if kept[row] and row not in moved}
         rows = moved | work.before([*like, *(near - set(like))])

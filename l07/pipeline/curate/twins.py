@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +73,7 @@ def _near(asked: Bands, part: Bands, least: float) -> dict[tuple[int, int], floa
     one, other = one[different], other[different]
     for start in range(0, len(one), BLOCK):
         mine, theirs = one[start : start + BLOCK], other[start : start + BLOCK]
-        told = agreement(asked.sketches[mine], part.sketches[theirs])
+        told = agreement(asked.sketches, mine, part.sketches, theirs)
         near = told >= least
         left, right = asked.rows[mine[near]].astype(np.int64), part.rows[theirs[near]].astype(np.int64)
         pairs = zip(np.minimum(left, right).tolist(), np.maximum(left, right).tolist(), strict=True)
@@ -107,7 +106,7 @@ def drop_duplicates(
     for row, member in sorted(members.items(), key=lambda item: _rank(item[1], seed)):
         reason = _duplicate(row, member, kept, seen, near)
         if reason:
-            leave[row] = replace(member, table="", reasons=(*member.reasons, reason))
+            leave[row] = member.but(table="", reasons=(*member.reasons, reason))
         else:
             kept[row] = member
             seen.update((member.exact,) if exact else ())

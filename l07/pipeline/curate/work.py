@@ -112,9 +112,12 @@ class Work:
         """Everyone as things stand now."""
         if self._columns is None:
             self._columns = self.roll.columns.grown(len(self._new))
+            new = range(len(self.roll), len(self))
+            self._columns.put(new, [self.changed[row] for row in new])
+            self._stale.difference_update(new)
         if self._stale:
             rows = sorted(self._stale)
-            self._columns.put(rows, [self.changed[row] for row in rows])
+            self._columns.move(rows, [self.changed[row] for row in rows])
             self._stale.clear()
         return self._columns
 

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,7 +37,7 @@ def a_member(key: str = "execution:1", **more: object) -> Member:
         confidence=0.9, decision="ACCEPT", reasons=(), batch_id="default-1", content="c0", exact="e0",
         table="train", group="home/1", split="train",
     )  # fmt: skip
-    return replace(member, **more)  # type: ignore[arg-type]
+    return member.but(**more)
 
 
 def tally_of(members: list[Member]) -> Tally:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from l07.domain import duplicates
+from l07.domain import bands, duplicates
 from l07.domain.duplicates import Sketcher, action_text, jaccard
 
 compiled = duplicates.compiled
@@ -103,3 +103,13 @@ def test_what_is_no_dict_is_left_to_python() -> None:
     assert compiled is not None
     assert compiled.action_text("goal", [{"role": "assistant", "content": "said"}]) == "goal\nsaid"
     assert compiled.action_text("goal", [MappingProxyType({"role": "user"})]) is None
+
+
+def test_the_same_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    one, other = (rng.integers(0, 3, (40, 128), dtype=np.uint32) for _ in range(2))
+    mine, theirs = (rng.integers(0, 40, 200) for _ in range(2))
+    found = bands.agreement(one, mine, other, theirs)
+    monkeypatch.setattr(bands, "compiled", None)
+    assert found.tolist() == bands.agreement(one, mine, other, theirs).tolist()
+    assert len(set(found.tolist())) > 10

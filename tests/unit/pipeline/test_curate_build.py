@@ -85,7 +85,7 @@ def test_control_a_random_row_split_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
         original(work, grouping)
         for row, member in work.moved("ACCEPT").items():
             table = random.Random(member.key).choice(["train", "train", "train", "validation", "test"])
-            work.set(row, replace(member, table=table, split=table))
+            work.set(row, member.but(table=table, split=table))
 
     monkeypatch.setattr(placing, "_into_tables", by_row)
     assert g7_faults(in_batches(1))
