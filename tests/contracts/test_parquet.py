@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -181,7 +182,7 @@ def as_schema_2(version: Path, folder: Path) -> Path:
         rows = pa.concat_tables([pq.read_table(path) for path in data_files(version, table)])
         pq.write_table(rows, folder / f"data/{table}-00000-of-00001.parquet")
     parent = read_parent(version)
-    members = [asdict(member) for member in parent.members.values()]
+    members = [msgspec.structs.asdict(member) for member in parent.members.values()]
     for member in members:
         for name in ("scores", "model_version", "subject"):
             member.pop(name)
