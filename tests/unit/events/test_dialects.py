@@ -94,6 +94,14 @@ def test_an_error_of_a_call_that_was_tried_again_is_not_the_runs() -> None:
     assert talk(outcome=None, spans=[inner, failed]).outcome == "error: timeout"
 
 
+@pytest.mark.parametrize("kind", [[], {}, ["reasoning"], 7])
+def test_a_kind_that_is_no_text_is_none_that_we_know(kind: Any) -> None:
+    part = {"role": "assistant", "parts": [{"type": kind, "content": "Gone"}]}
+    assert talk(attributes=genai(part)).reason == "unsupported_content"
+    around = {"openinference.span.kind": kind, "input.value": "Go", "output.value": "Gone"}
+    assert talk(attributes=around).reason == "no_messages"
+
+
 def test_an_evaluation_is_a_share_and_needs_a_confidence_to_count() -> None:
     evaluated = {"name": "gen_ai.evaluation.result", "attributes": {"gen_ai.evaluation.score.value": 0.07}}
     data = {"execution_id": "e", "attributes": genai(), "events": [evaluated]}

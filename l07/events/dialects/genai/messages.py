@@ -16,7 +16,7 @@ LEGACY = {
     "gen_ai.tool.message": "tool",
 }
 CHOICE = "gen_ai.choice"
-SILENT = frozenset({"reasoning"})  # what the model thought is not what it said
+SILENT = ("reasoning",)  # what the model thought is not what it said; no set: a kind may be anything, also a list
 
 _decode = msgspec.json.Decoder().decode
 

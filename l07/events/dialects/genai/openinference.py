@@ -8,7 +8,7 @@ from l07.events.dialects.genai.messages import parsed, tools
 from l07.events.dialects.genai.spans import Span
 
 DEEPEST = 16  # parts of a key: `llm.input_messages.0.message.tool_calls.0.tool_call.function.name` has 9
-AROUND = frozenset({"AGENT", "CHAIN"})  # kinds of a span whose input and output are the run's
+AROUND = ("AGENT", "CHAIN")  # kinds of a span whose input and output are the run's
 
 
 def conversation(span: Span) -> dict[str, Any]:
