@@ -23,7 +23,7 @@ from l07.errors import (
     TimeInFuture,
     TooOld,
 )
-from l07.events.modes import is_json, splice, structured
+from l07.events.modes import is_json, is_stream, splice, structured
 from l07.events.record import Message, Record
 from l07.events.strict import check_json, check_keys
 
@@ -63,6 +63,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     envelope: Envelope
     data: bytes | None
+    is_stream: bool = False  # `data_base64` holds server-sent events, whatever the content type says
 
 
 def decode_envelope(record: Record, *, max_bytes: int, max_age_s: int = 0) -> tuple[Envelope, bytes]:
@@ -150,8 +151,8 @@ def _with_data(value: bytes, members: dict[str, msgspec.Raw], envelope: Envelope
     if "data" in members:
         raise BadData("both `data` and `data_base64`")
     inner = _base64(members.pop("data_base64"))
-    if not is_json(envelope.datacontenttype):
-        return Document(value, envelope, None)
+    if not is_json(envelope.datacontenttype) or is_stream(inner):
+        return Document(value, envelope, None, is_stream(inner))
     check_json(inner)
     rewritten = splice(members, b"data", inner)
     check_json(rewritten)

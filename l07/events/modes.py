@@ -32,6 +32,7 @@ PLAIN = frozenset(  # what nearly every structured record has, and nothing else
 )
 _PREFIX = b"ce_"
 _NAME = re.compile(r"[a-z0-9]+")
+_STREAM = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
 _JSON = re.compile(r"(?:application|text)/(?:[a-z0-9.!#$&^_-]+\+)?json")
 
 
@@ -59,6 +60,11 @@ def structured(record: Record, *, max_bytes: int) -> bytes:
     if mode == "structured" or (content_type is None and not attributes):
         return value
     return _from_binary(value, _texts(attributes), content_type, as_json=mode == "json")
+
+
+def is_stream(body: bytes) -> bool:
+    """Whether these are server-sent events. No JSON begins so, and a payload logger calls every body JSON."""
+    return _STREAM.match(body) is not None
 
 
 def is_json(content_type: str | None) -> bool:
@@ -128,7 +134,7 @@ def _text(raw: bytes | None, what: str) -> str:
 def _from_binary(value: bytes, attributes: dict[str, str], content_type: bytes | None, *, as_json: bool) -> bytes:
     if content_type is not None:
         attributes["datacontenttype"] = content_type.decode()
-    if as_json:
+    if as_json and not is_stream(value):
         check_json(value)  # on its own first: spliced in unread, it could close `data` and write attributes
         return splice(attributes, b"data", value)
     return splice(attributes, b"data_base64", b'"' + base64.b64encode(value) + b'"')

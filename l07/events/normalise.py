@@ -59,6 +59,7 @@ class _Payload(msgspec.Struct, gc=False):
     id: str
     source: str
     data: Any = None
+    data_base64: Any = None
     namespace: Any = None
     inferenceservicename: Any = None
 
@@ -98,7 +99,7 @@ def normalise_pair(request: bytes, response: bytes) -> Conversation:
     """The bodies of two Payloads of one id as one conversation; source and id are the response's. Never fails either."""
     asked, said = _payload(request), _payload(response)
     try:
-        found, why = kserve.exchange(asked.data, said.data), ""
+        found, why = kserve.exchange(asked.data, kserve.body_of(said.data, said.data_base64)), ""
     except Unusable as err:
         found, why = kserve.Exchange(()), str(err)
     names = (text for value in (said.namespace, said.inferenceservicename) if (text := filled(value)))

@@ -26,6 +26,12 @@ class Payload(msgspec.Struct, frozen=True, gc=False):
     body: bytes  # the structured event
 
 
+class _Body(msgspec.Struct, gc=False):
+    data: Any = None
+    data_base64: Any = None
+
+
+_body = msgspec.json.Decoder(_Body).decode
 _decode = msgspec.json.Decoder().decode
 _ASKED = chat.ChatMessage(role="user", content="?")
 _SAID = chat.ChatMessage(role="assistant", content="!")
@@ -34,11 +40,20 @@ _SAID = chat.ChatMessage(role="assistant", content="!")
 def payload_of(document: Document, part: Part) -> Payload:
     """Raises BadData (E7018) where the event says JSON and carries none."""
     envelope, data = document.envelope, document.data
-    if data is None and is_json(envelope.datacontenttype):
+    if data is None and is_json(envelope.datacontenttype) and not document.is_stream:
         raise BadData("`data` is absent: the payload logger's event carries no body")
     content = xxhash.xxh64_digest(document.value if data is None else compact(data))
-    reason = kserve.UNSUPPORTED if data is None else _reason(_decode(data), part)
+    reason = _of_text(document.value, part) if data is None else _reason(_decode(data), part)
     return Payload(envelope, f"execution:{envelope.id}", part, reason, content, document.value)
+
+
+def _of_text(value: bytes, part: Part) -> str:
+    """Of a body that is no JSON: a streamed answer is one that can be read."""
+    event = _body(value)
+    try:
+        return _reason(kserve.body_of(event.data, event.data_base64), part)
+    except Unusable as err:
+        return str(err)
 
 
 def _reason(body: Any, part: Part) -> str:

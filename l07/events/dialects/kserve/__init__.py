@@ -1,7 +1,8 @@
 """Dialect 5: what KServe's payload logger writes, a request and its response; together they are one run in OpenAI's chat form.
 
-Bodies of OpenAI's chat and text completions, of the Open Inference Protocol (V2) and of V1 where they are text."""
+Bodies of OpenAI's chat and text completions, streamed ones too, of the Open Inference Protocol (V2) and of V1 where they are text."""
 
+import base64
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,9 +10,10 @@ import msgspec
 
 from l07.events.dialects import chat
 from l07.events.dialects.common import Unusable
-from l07.events.dialects.kserve import bodies
+from l07.events.dialects.kserve import bodies, stream
+from l07.events.dialects.kserve.stream import UNSUPPORTED
+from l07.events.modes import is_stream
 
-UNSUPPORTED = bodies.UNSUPPORTED
 NAME = "kserve"
 
 
@@ -21,6 +23,21 @@ class Exchange(NamedTuple):
     messages: Sequence[chat.ChatMessage]
     tools: Sequence[dict[str, Any]] = ()
     outcome: str = ""
+
+
+def body_of(data: Any, data_base64: Any) -> Any:
+    """The HTTP body as JSON gives it; a streamed one as text.
+
+    Raises Unusable "unsupported_payload" for other bytes, "cut_stream" where one ends within a letter."""
+    if not isinstance(data_base64, str):
+        return data
+    raw = base64.b64decode(data_base64)
+    if not is_stream(raw):
+        raise Unusable(UNSUPPORTED)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as err:
+        raise Unusable(stream.CUT if err.end == len(raw) else stream.BROKEN) from err
 
 
 _messages = msgspec.defstruct("_Messages", [("messages", list[chat.ChatMessage])])
@@ -33,7 +50,8 @@ def asked(body: Any) -> Exchange:
 
 
 def answered(body: Any) -> Exchange:
-    """One message; none where the model's server answered with an error. Raises Unusable "unsupported_payload"."""
+    """One message; none where the model's server answered with an error. Raises Unusable "unsupported_payload", "cut_stream" or
+    "broken_stream"."""
     _, messages, outcome = bodies.read_response(body)
     return Exchange(_typed(messages), (), outcome)
 

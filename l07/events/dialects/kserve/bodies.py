@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from l07.events.dialects.common import Unusable
+from l07.events.dialects.kserve import stream
+from l07.events.dialects.kserve.stream import UNSUPPORTED
+from l07.events.modes import is_stream
 
-UNSUPPORTED = "unsupported_payload"
 CHAT, TEXT, V2, GENERATE, V1, ERROR = "chat", "text", "v2", "generate", "v1", "error"
 SAID_ENOUGH = ("", "stop")  # an answer that came to its end: it is the outcome itself
 
@@ -26,8 +28,12 @@ def read_request(body: Any) -> Request:
 
 
 def read_response(body: Any) -> Response:
-    """Raises Unusable "unsupported_payload"."""
-    body = _object(body)
+    """Text is a streamed answer. Raises Unusable "unsupported_payload", "cut_stream" or "broken_stream"."""
+    body = (
+        stream.joined(body)
+        if isinstance(body, str) and is_stream(body[:64].encode("utf-8", "replace"))
+        else _object(body)
+    )
     if body.get("error") or body.get("object") == "error":
         return ERROR, (), f"error: {_error(body)}"
     if body.get("choices") is not None:
