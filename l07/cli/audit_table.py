@@ -25,6 +25,8 @@ def show(report: Mapping[str, Any], console: Console, *, out: str | None) -> Non
     faults = [_fault(line) for line in report["faults"] if not line["fault"] or line["source"] == "all"]
     columns = ["fault", "source", "planted", "caught", "aside", "missed", "by"]
     console.table(columns, faults, title="\nplanted faults")
+    stages = [[s["stage"], s["source"], percent(s["right"]), _most(s["of"])] for s in report["stages"]]
+    console.table(["stage", "source", "removed rightly", "what they were"], stages, title="\nwhat the stages removed")
     _spills(report, console)
     columns = ["kind", "source", "planted", "both kept", "apart", "near and apart"]
     names = ("kind", "source", "planted", "both_kept", "apart", "near_and_apart")

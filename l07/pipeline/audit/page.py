@@ -40,6 +40,7 @@ def as_page(report: Mapping[str, Any]) -> str:
             "Caught and missed, by fault", _faults(report["faults"], by_source=False), _KEY + " Over all sources."
         ),
         _section("Clean runs that were lost", _clean(report["clean"]), _CLEAN),
+        _section("What each stage took away, and whether it was right", _right(report["stages"]), _RIGHT),
         _section("Scores of the stages", _scores(report.get("scores") or {}), _SCORES),
         _section("Secrets and personal data", _spills(report["spills"]), _SPILLS),
         _section("Clean rows in which something was replaced", _altered(report["alarms"]), _ALTERED),
@@ -65,6 +66,11 @@ _CLEAN = (
     "Untouched runs that pass the gates. "
     + _key("missed", "lost: the filter said something against it")
     + _key("aside", "aside: a duplicate, a conflict of splits, a cap")
+)
+_RIGHT = (
+    "Share of the runs that a stage removed which had a planted fault or a label that calls them spoiled. Whiskers: its 95 % interval. "
+    "What nobody planted or labelled counts as a false alarm, though some of it is bad: the true share is at least this. It falls with "
+    "the rate at which was planted: compare audits of equal rates. A run counts for each stage that spoke against it."
 )
 _SCORES = _key("clean", "clean") + _key(
     "planted", "planted (of the kinds that should go). A stage that measures only some runs is compared on those."
@@ -183,6 +189,27 @@ def _clean(lines: Sequence[Mapping[str, Any]]) -> str:
         ],
     )  # fmt: skip
     return bars(drawn, limit=0.10, most=min(1.0, max(0.12, most * 1.05))) + table
+
+
+def _right(lines: Sequence[Mapping[str, Any]]) -> str:
+    drawn = [
+        Bar(line["stage"], [("caught", line["right"]["share"] or 0.0)], interval(line["right"]), _short(line["right"]))
+        for line in _over_all(lines)
+    ]
+    table = _table(
+        ["stage", "source", "right", "what they were"],
+        [
+            [escape(line["stage"]), escape(line["source"]), _percent(line["right"]), _reasons(line["of"])]
+            for line in lines
+        ],
+    )
+    return bars(drawn) + f"<details><summary>by source</summary>{table}</details>" if drawn else ""
+
+
+def _over_all(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of each stage the line over all sources, or its only one."""
+    several = {line["stage"] for line in lines if line["source"] == "all"}
+    return [line for line in lines if line["source"] == "all" or line["stage"] not in several]
 
 
 def _scores(scores: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from l07.pipeline.audit.leaks import leaks, pairs
 from l07.pipeline.audit.rows import sealed, with_plants
 from l07.pipeline.audit.scores import scores
 from l07.pipeline.audit.spills import USED, alarms, spills
+from l07.pipeline.audit.stages import stages
 from l07.ports import Curator, Entry, SealedBatch, SealedRow
 from l07.service.auditing.looking import Looker, Names
 from l07.service.auditing.reading import READ_RECORDS, Input, Progress, read_dataset, read_events
@@ -142,6 +143,7 @@ class _Work:
             "versions": self._versions,
             "refused": self._refused,
             **figures(found.facts),
+            "stages": stages(found.facts),
             "spills": spills(found.facts, found.plants, found.files),
             "scrubbed": _scrubbed(self._settings),
             "alarms": alarms(found.facts, found.examples, found.stored),

@@ -16,6 +16,7 @@ from l07.pipeline.audit.page import as_page
 from l07.pipeline.audit.rows import rewritten, sealed, with_plants
 from l07.pipeline.audit.scores import auroc, scores
 from l07.pipeline.audit.spills import USED, alarms, spills
+from l07.pipeline.audit.stages import stages
 from l07.pipeline.audit.truth import from_field, from_lines
 from l07.pipeline.curate.twins import Body
 from l07.ports import SealedRow
@@ -138,7 +139,7 @@ def a_report(facts) -> dict:
     return {
         **figures(facts), "of": ["<e>"], "input": {"runs": 1}, "half": None, "rates": {}, "seed": 7, "labelled": 0, "seconds": 1,
         "planted": [], "versions": [], "refused": [], "spills": {}, "alarms": [], "pairs": [], "scores": scores(facts),
-        "leaks": leaks([], similarity=0.7), "goals": [],
+        "stages": stages(facts), "leaks": leaks([], similarity=0.7), "goals": [],
     }  # fmt: skip
 
 
