@@ -3,11 +3,13 @@ down."""
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import stat
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 
 from l07.backends.parquet import read_manifest, read_members, shards
 from l07.backends.secret import open_marks
-from l07.backends.worker import InlineCurator, ProcessCurator
+from l07.backends.worker import InlineCurator, ProcessCurator, _swept
 from l07.domain.marks import SUBJECT
 from l07.domain.quality import CurateRules
 from l07.errors import CuratorDied, DatasetUnreadable, GoldenUnreadable, StoreFull
@@ -126,3 +128,24 @@ def test_importing_the_worker_brings_in_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_what_a_build_left_in_a_cycle_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[weakref.ref[object]] = []
+
+    class Work:
+        me: object = None
+
+    def build(_: object) -> str:
+        work = Work()
+        work.me = work
+        left.append(weakref.ref(work))
+        return "built"
+
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    gc.disable()
+    try:
+        assert _swept(build, None) == "built"
+        assert left[0]() is None
+    finally:
+        gc.enable()
