@@ -3,8 +3,9 @@ review."""
 
 from l07.domain.doubt.copies import Held, Memory, Texts
 from l07.domain.doubt.faults import FAULTS, Run
-from l07.domain.doubt.judge import Attempt, Doubt, doubts
+from l07.domain.doubt.judge import Doubt, doubts
 from l07.domain.doubt.limits import Limits
+from l07.domain.doubt.source import Attempt
 from l07.domain.doubt.trail import CONSISTENCY, Reading, Trail, read
 
 __all__ = [

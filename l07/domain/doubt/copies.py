@@ -2,7 +2,7 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from l07.domain.doubt.faults import FAULTS, Run
@@ -16,11 +16,12 @@ REMEMBERED = 20_000  # a few hundred bytes each
 
 
 class Texts(Protocol):
-    """Where the texts of runs come from. To say which are there is cheap, to fetch them need not be."""
+    """Where the texts of runs come from. To say which should be there is cheap, to fetch them need not be."""
 
     def there(self, keys: Collection[str]) -> Collection[str]: ...
 
-    def fetch(self, keys: Collection[str]) -> Mapping[str, Run]: ...
+    def fetch(self, keys: Collection[str]) -> Mapping[str, Run]:
+        """Without those that are gone after all."""
 
 
 class Held(dict[str, Run]):
@@ -55,31 +56,32 @@ class Memory(Generic[Value]):
             self._known.popitem(last=False)
 
 
-_MADE: Memory[Copy | bool] = Memory()  # False: no fault changes anything
+_MADE: Memory[tuple[Copy, ...]] = Memory()
 
 
-def copies(contents: Mapping[str, str], texts: Texts, *, seed: int) -> dict[str, Copy]:
-    """Of each of these runs whose text is there. `contents`: digests of the texts by key, "" where there is none.
+def copies(contents: Mapping[str, str], texts: Texts, *, each: int, seed: int) -> dict[str, tuple[Copy, ...]]:
+    """Of each of these runs whose text is there `each` copies, every one with another fault; fewer where fewer faults
+    change anything. `contents`: digests of the texts by key, "" where there is none.
 
     What comes from another run comes from the next one on a ring, so that most copies stay as they were when a few
     runs come and go."""
     ring = sorted(texts.there(contents), key=lambda key: (keyed_hash(seed, "ring", key), key))
     after = dict(zip(ring, [*ring[1:], *ring[:1]], strict=True))
-    names = {key: (seed, key, contents[key], contents[other]) for key, other in after.items()}
-    made = {key: _MADE.get(names[key]) if all(names[key][2:]) else None for key in ring}
+    names = {key: (seed, each, key, contents[key], contents[other]) for key, other in after.items()}
+    made = {key: _MADE.get(names[key]) if all(names[key][3:]) else None for key in ring}
     missing = sorted(key for key, known in made.items() if known is None)
     runs = texts.fetch({*missing, *(after[key] for key in missing)}) if missing else {}
-    for key in missing:
-        copy = _copy(runs[key], runs[after[key]], random.Random(keyed_hash(seed, "fault", key))) or False
-        _MADE.put(names[key], copy)
-        made[key] = copy
-    return {key: made_of for key, made_of in sorted(made.items()) if isinstance(made_of, Copy)}
+    for key in (key for key in missing if key in runs and after[key] in runs):
+        found = tuple(_copies(runs[key], runs[after[key]], random.Random(keyed_hash(seed, "fault", key)), each))
+        _MADE.put(names[key], found)
+        made[key] = found
+    return {key: found for key, found in sorted(made.items()) if found}
 
 
-def _copy(run: Run, other: Run, rng: random.Random) -> Copy | None:
+def _copies(run: Run, other: Run, rng: random.Random, each: int) -> Iterator[Copy]:
     for name in rng.sample(sorted(FAULTS), len(FAULTS)):
-        made = FAULTS[name](run, other, rng)
+        made = FAULTS[name](run, other, rng) if each else None
         if made is not None:
+            each -= 1
             features, reading = measure(made.messages, made.goal), read(made.messages, made.goal)
-            return Copy((*(features[name] for name in FEATURES), *reading.values), reading.trail.pack())
-    return None
+            yield Copy((*(features[name] for name in FEATURES), *reading.values), reading.trail.pack())

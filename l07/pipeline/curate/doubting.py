@@ -36,7 +36,7 @@ class _Texts:
         missing = {self._rows[key]: key for key in keys if key not in self._held}
         bodies = self._work.texts_of(list(missing)) if missing else {}
         self._held |= {missing[row]: Run(body.messages, body.goal) for row, body in bodies.items()}
-        return {key: self._held[key] for key in keys}
+        return {key: self._held[key] for key in keys if key in self._held}
 
 
 def doubt(work: Work) -> None:
@@ -82,7 +82,8 @@ def _older(work: Work, new: Iterable[Attempt], texts: _Texts) -> Iterator[Attemp
     texts.add({member.key: row for row, member in members.items()})
     readings = readings_of({member.key: member.content for member in members.values()}, texts)
     for member in members.values():
-        yield _made(member, readings[member.key], new=False)
+        if member.key in readings:
+            yield _made(member, readings[member.key], new=False)
 
 
 def _newest(work: Work, source: Source) -> list[int]:

@@ -1,10 +1,12 @@
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from l07.domain.doubt import FAULTS, Attempt, Doubt, Held, Limits, Run, doubts, judge
+from l07.domain.doubt import FAULTS, Attempt, Doubt, Held, Limits, Run, doubts, growing, judge, soundness
 from l07.domain.doubt.limits import centred, noise_share, threshold
+from l07.domain.doubt.source import FAULTY, Source
 from tests.doubt import a_failure, a_purchase, a_source, an_attempt
 
 RUNS = [a_purchase(n // 3) for n in range(180)]
@@ -12,7 +14,7 @@ RUNS = [a_purchase(n // 3) for n in range(180)]
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "RUN_TREES", 15)
+    monkeypatch.setattr(soundness, "RUN_TREES", 15)
     monkeypatch.setattr(judge, "LABEL_TREES", 15)
 
 
@@ -71,7 +73,7 @@ def test_the_same_runs_have_the_same_doubts_to_the_bit() -> None:
 def test_the_same_run_has_the_same_numbers_whatever_its_label() -> None:
     rejected = an_attempt("w", a_purchase(0), task="t0", accepted=False)
     attempts = [*a_source(RUNS), rejected]
-    source = judge._Source(attempts, seed=7)
+    source = Source(attempts, Held(), seed=7)
     assert source.row(rejected) == source.row(attempts[0])
 
 
@@ -81,10 +83,46 @@ def test_only_new_runs_are_judged() -> None:
 
 
 def test_a_small_source_says_that_it_cannot_judge() -> None:
-    assert {d.reasons for d in judged(a_source(RUNS[:99])).values()} == {("doubt_not_judged",)}
-    few_tasks = a_source(RUNS, per_task=30)
+    assert {d.reasons for d in judged(a_source(RUNS[:49])).values()} == {("doubt_not_judged",)}
+    few_tasks = a_source(RUNS, per_task=40)
     assert {d.reasons for d in judged(few_tasks).values()} == {("doubt_not_judged",)}
-    assert not any("doubt_not_judged" in d.reasons for d in judged(a_source(RUNS[:100])).values())
+    assert not any("doubt_not_judged" in d.reasons for d in judged(a_source(RUNS[:50])).values())
+
+
+def test_runs_of_a_small_source_are_copied_several_times() -> None:
+    source = Source(a_source(RUNS[:30]), Held({f"k{n:04}": run for n, run in enumerate(RUNS)}), seed=7)
+    assert 120 < len(source.faulty) <= 30 * len(FAULTS)
+
+
+def elsewhere(attempts: list[Attempt], name: str) -> list[Attempt]:
+    return [replace(a, key=f"{name}{a.key}", source=name, task=f"{name}{a.task}") for a in attempts]
+
+
+def test_a_small_source_learns_from_the_others_too() -> None:
+    attempts, runs, bad = spoilt("cut_end")
+    few = attempts[:60]
+    company = elsewhere(attempts, "/other")
+    texts = runs | {f"/other{key}": run for key, run in runs.items()}
+    alone, together = judged(few, texts), judged([*few, *company], texts)
+    scores = [(alone[a.key].run, together[a.key].run) for a in few]
+    assert all(one is not None and one != other for one, other in scores)
+    assert {key for key in bad if key in together} <= {key for key, doubt in together.items() if doubt.doubtful_run}
+
+
+def test_a_large_source_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soundness, "SMALL", 150)
+    attempts, runs, _ = spoilt("cut_end")
+    few = elsewhere(attempts[:60], "/other")
+    texts = runs | {f"/other{key}": run for key, run in runs.items()}
+    alone, together = judged(attempts, texts), judged([*attempts, *few], texts)
+    assert all(together[a.key] == alone[a.key] for a in attempts)
+
+
+def test_of_many_sources_no_more_rows_teach_than_trees_can_count() -> None:
+    teach = min(soundness.COMPANY, soundness.MOST_COMPANY // 3)
+    assert 3 * teach <= soundness.MOST_COMPANY <= growing.MOST_ROWS
+    assert 2 * soundness.LEARNT <= growing.MOST_ROWS
+    assert soundness.LEARNT + 2 * FAULTY <= growing.MOST_ROWS
 
 
 def test_without_any_text_nothing_is_said_of_runs() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from l07.domain.doubt import Memory, copies, judge
+from l07.domain.doubt import Memory, copies, judge, soundness
 from l07.domain.quality import CurateRules
 from l07.pipeline.curate import doubting, readings
 from l07.pipeline.curate.build import Draft, build
@@ -18,7 +18,7 @@ RULES = CurateRules(outliers=False, near_duplicates=False, exact_duplicates=Fals
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "RUN_TREES", 15)
+    monkeypatch.setattr(soundness, "RUN_TREES", 15)
     monkeypatch.setattr(judge, "LABEL_TREES", 15)
 
 
@@ -97,13 +97,13 @@ def test_a_small_update_is_judged_against_older_rows_which_keep_their_verdicts()
 
 
 def test_of_older_rows_only_the_newest_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubting, "ENOUGH", 110)
+    monkeypatch.setattr(doubting, "ENOUGH", 90)
     parent = Shelf().parent(built(the_shop()))
     forget(monkeypatch)
     asked: list[str] = []
     watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
     built([the_row("new", a_purchase(90), 90)], parent=watched)
-    assert len(set(asked)) == 110
+    assert len(set(asked)) == 90
 
 
 def test_what_a_process_remembers_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
