@@ -20,8 +20,8 @@ def an_event(kind: str, ident: str, **more: Any) -> dict[str, Any]:
     return {"specversion": "1.0", "type": kind, "source": "http://localhost:9081/", "id": ident, **more}
 
 
-def parts(number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Request, response, score of one run; every third response stands in base64."""
+def parts(number: int, *, streamed: bool = False) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Request, response, score of one run; every third response stands in base64. `streamed`: all do, in pieces."""
     ident, kind = f"run-{number}", "org.kubeflow.serving.inference"
     tool = {"type": "function", "function": {"name": "sql.query", "parameters": {"type": "object"}}}
     call = {"id": "c1", "type": "function", "function": {"name": "sql.query", "arguments": json.dumps({"n": number})}}
@@ -35,6 +35,9 @@ def parts(number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     packed = base64.b64encode(json.dumps(body).encode()).decode()
     request = an_event(f"{kind}.request", ident, data={"model": "m", "messages": said, "tools": [tool]})
     response = an_event(f"{kind}.response", ident, **({"data_base64": packed} if number % 3 == 0 else {"data": body}))
+    if streamed:
+        packed = base64.b64encode(in_pieces(answer["content"]).encode()).decode()
+        response = an_event(f"{kind}.response", ident, data_base64=packed, datacontenttype="text/event-stream")
     score = an_event(
         "evaluation.completed",
         f"score-{number}",
@@ -43,10 +46,21 @@ def parts(number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     return request, response, score
 
 
-def played(folder: Path, orders: list[tuple[int, ...]]) -> tuple[Any, Any]:
+def in_pieces(text: str) -> str:
+    """As a server sends it that streams: a word an event."""
+    deltas = [{"delta": {"content": word}} for word in text.split(" ")]
+    for later in deltas[1:]:
+        later["delta"]["content"] = f" {later['delta']['content']}"
+    chunks = [*deltas, {"delta": {}, "finish_reason": "stop"}]
+    said = [json.dumps({"id": "c", "choices": [{"index": 0, **chunk}]}) for chunk in chunks]
+    return "".join(f"data: {one}\n\n" for one in [*said, "[DONE]"])
+
+
+def played(folder: Path, orders: list[tuple[int, ...]], *, streamed: bool = False) -> tuple[Any, Any]:
     """Digests of the datasets, and the counters by topic."""
     ordered = [
-        [parts(number)[place] for place in order] for number, order in zip(range(RUNS), cycle(orders), strict=False)
+        [parts(number, streamed=streamed)[place] for place in order]
+        for number, order in zip(range(RUNS), cycle(orders), strict=False)
     ]
     ordered.append([parts(RUNS)[0]])  # its response never comes
     for turn in range(3):  # of each run one part: what is sent together has one record time, and then topics decide
@@ -63,10 +77,13 @@ def played(folder: Path, orders: list[tuple[int, ...]]) -> tuple[Any, Any]:
     return digests(folder), topics
 
 
-def test_in_all_orders_of_the_three_parts_the_dataset_and_the_counters_are_the_same(tmp_path: Path) -> None:
+def test_in_all_orders_of_the_three_parts_and_streamed_the_dataset_and_the_counters_are_the_same(
+    tmp_path: Path,
+) -> None:
     plain = played(tmp_path / "plain", [(0, 1, 2)])
     mixed = played(tmp_path / "mixed", list(permutations(range(3))))
     assert mixed == plain
+    assert played(tmp_path / "streamed", [(0, 1, 2)], streamed=True) == plain
     ((version, _),) = plain[0]
     nothing = dict.fromkeys(COUNTERS, 0)
     assert plain[1]["inference.logs"] == {**nothing, "applied": 2 * RUNS, "waiting": 1}
