@@ -252,7 +252,7 @@ BREAKS = {
     "rows stay": ("call('LSET', s.tag .. ':rows:' .. row.batch, row.index, '')", "local _ = row"),
     "memory stays": ("bulk('HDEL', s.tag .. ':seen:' .. day, digests, 1)", "local _ = day"),
     "counted twice": (
-        "  if row.open then settle_row(s, row.track, why, trace, score, -1)",
+        "  if row.open then settle_row(s, row.open, why, trace, score, -1)",
         "  if row.open then local _ = why",
     ),
     "a seal counts what is gone": ("    row.seal[slot] = row.seal[slot] - 1\n", ""),

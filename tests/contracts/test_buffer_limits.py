@@ -302,7 +302,7 @@ async def test_what_comes_later_for_a_run_that_was_left_out_is_a_duplicate(clien
 
 @pytest.mark.slow
 async def test_without_the_bound_the_rejected_runs_grow(client: Any) -> None:
-    unbound = script().replace("and track_of(s, track)[REJECTED] >= trigger(s, track)[4] then", "and false then")
+    unbound = script().replace("and t[REJECTED] >= trigger(s, track)[4] then", "and false then")
     buffer = await RedisBuffer.open(client, "t", sealing_at(4, contrast_ratio=RATIO), text=unbound)
     await buffer.apply(rejected(0, 200))
     assert (await stored_bodies(client, "t"))[0] == 400

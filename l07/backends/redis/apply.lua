@@ -4,7 +4,7 @@
 
 local FIRST = 6
 local UNREADABLE = 'u' -- and 'i', ignored: where a half has its side
-local TEXT, DIGEST = 2, 15
+local TEXT = 6
 
 -- parts: {tp, start, next, digest, time, name of the log or ''}; returns what is refused, flat, and whether some of it is known already
 local function fence(s, parts)
@@ -29,9 +29,9 @@ end
 
 -- only those that the fence lets through; others: {place in the batch, kind, part, offset, reason}
 local function live_items(s, parts, others, overlaps, argv)
-  local digests, out, other, arg, halves = argv[4], {}, 1, FIRST, 0
-  local all = #digests / 16
-  local letter = FIRST + all
+  local digests, out, n, other, halves = digests_of(argv[4]), {}, 0, 1, 0
+  local all = #digests
+  local letter, name = FIRST + all, #parts == 1 and parts[1][1]
   for place = 1, all + #others do
     local o = others[other]
     if o and o[1] == place then
@@ -41,13 +41,20 @@ local function live_items(s, parts, others, overlaps, argv)
         what = argv[letter]
         letter = letter + 1
       end
-      if o[4] >= part.have then out[#out + 1] = { o[2], what, 0, 0, '', 0, 0, 0, part[1] } end
+      if o[4] >= part.have then
+        n = n + 1
+        out[n] = { '', part[1], false, false, o[2], what }
+      end
       other = other + 1
     else
-      local h = read_half(argv[arg])
-      h[DIGEST] = sub(digests, halves * 16 + 1, halves * 16 + 16)
-      halves, arg = halves + 1, arg + 1
-      if not overlaps or h[OFFSET] >= s.at[h[TP]].have then out[#out + 1] = h else drop_body(s, h) end
+      halves = halves + 1
+      local h = read_half(argv[FIRST - 1 + halves], digests[halves], name)
+      if not overlaps or h[OFFSET] >= s.at[h[TP]].have then
+        n = n + 1
+        out[n] = h
+      else
+        drop_body(s, h)
+      end
     end
   end
   return out
@@ -61,7 +68,7 @@ local function load_clock(s, newest)
 end
 
 local function load_runs(s, live)
-  local digests, scores, parts, known, oldest, newest = {}, {}, {}, {}, math.huge, 0
+  local digests, scores, parts, n, oldest, newest = {}, {}, {}, 0, math.huge, 0
   for i = 1, #live do
     local h = live[i]
     local d = h[DIGEST]
@@ -72,15 +79,11 @@ local function load_runs(s, live)
       local side = h[SIDE]
       if side == 's' then scores[#scores + 1] = d end
       if side == ASKS or side == SAYS then parts[#parts + 1] = d end
-      if not known[d] then
-        known[d] = true
-        digests[#digests + 1] = d
-      end
+      n = n + 1
+      digests[n] = d -- a run that comes twice is looked up twice: to know that it does costs more
     end
   end
-  for _, d in ipairs(load_clock(s, newest)) do
-    if not known[d] then digests[#digests + 1] = d end
-  end
+  for i, d in ipairs(load_clock(s, newest)) do digests[n + i] = d end
   if #digests == 0 then return end
   local unknown = load_waiting(s, digests)
   if oldest == math.huge then oldest = 0 end
@@ -91,7 +94,7 @@ end
 
 -- by the times of halves alone, so that it does not depend on how batches were cut
 local function advance_clock(s, h)
-  if s.cfg.prefer == 0 or not s.cfg.scores[topic_of(h[TP])] then return end
+  if not s.cfg.scores[topic_of(h[TP])] then return end
   s.hclock[h[TP]] = max(s.hclock[h[TP]] or 0, h[TIME])
   s.hclock_dirty[h[TP]] = true
   local progress = math.huge
@@ -110,11 +113,20 @@ local function apply_other(s, entry)
   end
 end
 
+local function count_consumed(s, parts, live)
+  if #parts == 1 then return count(s, parts[1][1], 'consumed', #live) end
+  local n = {}
+  for i = 1, #live do
+    local tp = live[i][TP]
+    n[tp] = (n[tp] or 0) + 1
+  end
+  for tp, consumed in pairs(n) do count(s, tp, 'consumed', consumed) end
+end
+
 local function apply_entry(s, entry)
   local d = entry[DIGEST]
-  count(s, entry[TP], 'consumed', 1)
   if not d then return apply_other(s, entry) end
-  advance_clock(s, entry)
+  if s.cfg.prefer ~= 0 then advance_clock(s, entry) end
   local side = entry[SIDE]
   if side == 's' then return apply_score(s, d, entry) end
   if side == ASKS or side == SAYS then return apply_part(s, d, entry) end
@@ -159,6 +171,7 @@ local function apply(_, argv)
   s.slice = argv[5]
   local live = live_items(s, parts, slice[2], overlaps, argv)
   load_runs(s, live)
+  count_consumed(s, parts, live)
   for i = 1, #live do apply_entry(s, live[i]) end
   local positions = moved(parts)
 

@@ -34,7 +34,7 @@ local function uncount_row(s, row)
     if row.open then row.open[REVISIONS] = row.open[REVISIONS] - 1 end
     return
   end
-  if row.open then settle_row(s, row.track, why, trace, score, -1) else settle(s, why, trace, score, -1) end
+  if row.open then settle_row(s, row.open, why, trace, score, -1) else settle(s, why, trace, score, -1) end
   if row.seal then
     local slot = why == '' and 5 or 6
     row.seal[slot] = row.seal[slot] - 1
@@ -72,12 +72,6 @@ local function erase_rows(s, wanted, ids, argv)
     end
   end
   return rows, seals
-end
-
-local function digests_of(packed)
-  local out = {}
-  for at = 1, #packed, 16 do out[#out + 1] = sub(packed, at, at + 15) end
-  return out
 end
 
 -- ARGV: tag, rules, MessagePack {rows as {batch, index}, id of each sealed batch's announcement}, 16 bytes a run's digest; then

@@ -13,7 +13,8 @@ local function note(s, reason, n) s.reasons[reason] = (s.reasons[reason] or 0) +
 
 -- of a pair each record counts in its own partition
 local function tally(s, h, name, n)
-  count(s, h[TP], name, n)
+  local c = s.counts[h[TP]]
+  if c then c[name] = (c[name] or 0) + n else count(s, h[TP], name, n) end
   if h[REQUEST] then count(s, h[REQUEST][TP], name, n) end
 end
 
@@ -63,25 +64,24 @@ end
 local function settle(s, why, trace, score, sign)
   local name = why == '' and 'applied' or 'rejected'
   tally(s, trace, name, sign)
-  if score then count(s, score[TP], name, sign) end
+  if score then tally(s, score, name, sign) end
   if why ~= '' then s.whys[why] = (s.whys[why] or 0) + sign end
 end
 
-local function settle_row(s, track, why, trace, score, sign)
-  local t, slot = track_of(s, track), why == '' and ACCEPTED or REJECTED
+local function settle_row(s, t, why, trace, score, sign)
+  local slot = why == '' and ACCEPTED or REJECTED
   t[slot] = t[slot] + sign
   settle(s, why, trace, score, sign)
 end
 
-local function add_row(s, track, row, at)
-  local t, batch = track_of(s, track), open_batch(s, track)
-  local new = s.new[batch]
+local function add_row(s, track, t, row, at)
+  local batch = s.open[track] or open_batch(s, track)
+  local new, index = s.new[batch], t[ROWS]
   if not new then
-    new = { base = t[ROWS] }
+    new = { base = index }
     s.new[batch] = new
   end
-  new[#new + 1] = row
-  local index = t[ROWS]
+  new[index - new.base + 1] = row
   t[ROWS] = index + 1
   if t[OLDEST] == 0 or at < t[OLDEST] then t[OLDEST] = at end
   return t[NUMBER], index
@@ -101,12 +101,13 @@ end
 -- count, age in ms, smallest count for it, rejected runs that an open batch keeps
 local function trigger(s, track) return s.cfg.tracks[track] or s.cfg.fallback end
 
-local function seal_when_full(s, track, at)
-  if track_of(s, track)[ACCEPTED] >= trigger(s, track)[1] then seal(s, track, 'count', at) end
+local function seal_when_full(s, track, t, at)
+  if t[ACCEPTED] >= trigger(s, track)[1] then seal(s, track, 'count', at) end
 end
 
 local function remember(s, d, value, day)
-  s.mem[d], s.mem_day[d], s.mem_dirty[d] = value, max(s.mem_day[d] or day, day), true
+  local known = s.mem_new[d] or s.mem_day[d]
+  s.mem[d], s.mem_new[d] = value, known and known > day and known or day
 end
 
 local function remember_more(s, d, m, day)
@@ -121,12 +122,14 @@ local function knows_score(scores, content)
   return false
 end
 
-local function with_score(scores, content) return sub(scores .. content, -8 * SCORES_KEPT) end
+local function with_score(scores, content)
+  return scores == '' and content or sub(scores .. content, -8 * SCORES_KEPT)
+end
 
 -- what is known at this record's time of a run that waits no more; a memory older than `remember_s` is none
 local function memory(s, d, time)
   local value = s.mem[d]
-  if value and s.mem_day[d] >= day_of(time) - s.cfg.remember_days then return read_seen(value) end
+  if value and (s.mem_new[d] or s.mem_day[d]) >= day_of(time) - s.cfg.remember_days then return read_seen(value) end
 end
 
 local function stop_waiting(s, d, h)
@@ -136,11 +139,11 @@ local function stop_waiting(s, d, h)
   s.wait_dirty[d] = h
 end
 
-local function start_waiting(s, d, h, scores, day)
+-- `value`: the half as it came, where nothing of its run was known
+local function start_waiting(s, d, h, value)
   tally(s, h, 'waiting', 1)
   s.held = s.held + h[BYTES]
-  s.wait[d] = waiting_value(h, scores, day)
-  s.wait_dirty[d] = h
+  s.wait[d], s.wait_dirty[d] = value, h
 end
 
 -- a rejected run that has no room: counted, and its bodies go; a better score that comes for it later is a duplicate
@@ -155,14 +158,14 @@ end
 -- `score` nil: the trace carries its own
 local function join(s, d, trace, score, scores, day, at)
   local track, reason = track_name(trace), reason_of(trace)
-  local why = gate(s, reason, score or trace)
-  if why ~= '' and track_of(s, track)[REJECTED] >= trigger(s, track)[4] then
+  local why, t = gate(s, reason, score or trace), track_of(s, track)
+  if why ~= '' and t[REJECTED] >= trigger(s, track)[4] then
     return leave_out(s, d, why, trace, score, scores, day)
   end
-  local number, index = add_row(s, track, row_value(why, trace, score, false), at)
+  local number, index = add_row(s, track, t, row_value(why, trace, score, false), at)
   remember(s, d, seen_value('J', number, index, content_of(trace), scores, track, reason), day)
-  settle_row(s, track, why, trace, score, 1)
-  seal_when_full(s, track, at)
+  settle_row(s, t, why, trace, score, 1)
+  seal_when_full(s, track, t, at)
 end
 
 local function hold(s, d, h)
@@ -199,7 +202,7 @@ local function apply_trace(s, d, h)
   if h[SIDE] == 'b' and s.cfg.prefer == 0 then
     return join(s, d, h, nil, '', day_of(h[TIME]), h[TIME])
   end
-  start_waiting(s, d, h, '', day_of(h[TIME]))
+  start_waiting(s, d, h, h[PACKED])
   if h[SIDE] == 'b' then hold(s, d, h) end
 end
 
@@ -259,21 +262,22 @@ end
 
 local function second_score(s, m, h)
   local rows, index, dirty = find_row(s, m)
+  local t = track_of(s, m[M_TRACK])
   local why, trace, score = read_row(rows[index])
   if not better(h, score or trace) then return duplicate(s, h, 'score_superseded') end
-  settle_row(s, m[M_TRACK], why, trace, score, -1)
+  settle_row(s, t, why, trace, score, -1)
   if score then duplicate(s, score, 'score_superseded') end
   why = gate(s, reason_of(trace), h)
   rows[index] = row_value(why, trace, h, false)
   if dirty then dirty[index] = true end
-  settle_row(s, m[M_TRACK], why, trace, h, 1)
-  seal_when_full(s, m[M_TRACK], h[TIME])
+  settle_row(s, t, why, trace, h, 1)
+  seal_when_full(s, m[M_TRACK], t, h[TIME])
 end
 
 local function revise(s, m, h)
   local t = track_of(s, m[M_TRACK])
   t[REVISIONS] = t[REVISIONS] + 1
-  add_row(s, m[M_TRACK], row_value(gate(s, m[M_REASON], h), nil, h, true), h[TIME])
+  add_row(s, m[M_TRACK], t, row_value(gate(s, m[M_REASON], h), nil, h, true), h[TIME])
   count(s, h[TP], 'applied', 1)
   note(s, 'revision', 1)
 end
@@ -292,13 +296,13 @@ local function score_of_waiting(s, d, h)
   end
   stop_waiting(s, d, w)
   duplicate(s, w, 'score_superseded')
-  start_waiting(s, d, h, scores, day)
+  start_waiting(s, d, h, waiting_value(h, scores, day))
 end
 
 local function apply_score(s, d, h)
   if s.wait[d] then return score_of_waiting(s, d, h) end
   local m = memory(s, d, h[TIME])
-  if not m then return start_waiting(s, d, h, h[CONTENT], day_of(h[TIME])) end
+  if not m then return start_waiting(s, d, h, h[PACKED]) end
   if knows_score(m[M_SCORES], h[CONTENT]) then return duplicate(s, h, 'repeat') end
   m[M_SCORES] = with_score(m[M_SCORES], h[CONTENT])
   remember_more(s, d, m, day_of(h[TIME]))

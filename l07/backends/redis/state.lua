@@ -26,12 +26,15 @@ local SCORES_KEPT = 32 -- different scores of one run that are remembered
 
 -- A response that found its request is one trace: wherever a half lies, its request's lies behind it.
 
-local HEAD = '>c1dddc8dI4HHHHI4I4' -- side, time, score, confidence, content, offset, bytes, number, lengths of the texts
+local HEAD = '>c1dddc8dI4HHHHI4' -- side, time, score, confidence, content, offset, bytes, number, lengths of the texts
+local LENGTHS, LENGTHS_AT = '>HHHI4I4', 48 -- of topic:partition, track, reason, tiebreak and key
 local SLICE, SLICE_LEN, TEXTS = 62, 16, 78 -- where they begin: slice, topic:partition, track, reason, tiebreak, key
 -- a half, read; score and confidence are -1 where there is none
-local SIDE, TIME, SCORE, CONF, CONTENT, OFFSET, BYTES, PLACE, TP, PACKED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local TP_LEN, TRACK_LEN, REASON_LEN, TIE_LEN = 11, 12, 13, 14
-local REQUEST = 16 -- of a trace that is a pair: the request's half; its times and bytes are then those of both
+local PACKED, TP = 1, 2
+local DIGEST = 3 -- of its run; false where it is known otherwise
+local REQUEST = 4 -- of a trace that is a pair: the request's half; its times and bytes are then those of both
+local SIDE, TIME, SCORE, CONF, CONTENT, OFFSET, BYTES, PLACE = 5, 6, 7, 8, 9, 10, 11, 12
+local TP_LEN, TRACK_LEN, REASON_LEN, TIE_LEN = 13, 14, 15, 16
 local ASKS, SAYS = 'q', 'p' -- sides: request, response
 -- a waiting half is stored packed; behind this byte, which no packed half begins with, stand the day and the scores of its run
 local MORE = 255
@@ -40,23 +43,24 @@ local SEEN = '>c1I4I4Bc0Hc0Hc0' -- state, batch number, index of its row, trace'
 local M_STATE, M_TRACE, M_SCORES, M_TRACK, M_NUMBER, M_INDEX, M_REASON = 1, 2, 3, 4, 5, 6, 7
 -- a row, packed: bits (1 trace, 2 score, 4 revision), length of why, why (a reason a line; '' is ACCEPT), its halves
 local ROW = '>BH'
+local NO_WHY = { '\1\0\0', '\2\0\0', '\3\0\0', '\4\0\0', '\5\0\0', '\6\0\0', '\7\0\0' } -- the same, by the bits
 -- a track's open batch
 local NUMBER, ACCEPTED, REJECTED, REVISIONS, OLDEST, ROWS = 1, 2, 3, 4, 5, 6
 
 -- while the library is loaded, none of these is there yet
 local call, pack, unpack_msg, spack, sunpack
-local sub, byte, floor, max, min
+local sub, byte, max, min
 
 local function bind()
   call, pack, unpack_msg, spack, sunpack = redis.call, cmsgpack.pack, cmsgpack.unpack, struct.pack, struct.unpack
-  sub, byte, floor, max, min = string.sub, string.byte, math.floor, math.max, math.min
+  sub, byte, max, min = string.sub, string.byte, math.max, math.min
 end
 
 local function text(n) return string.format('%.0f', n) end
 
 local function topic_of(tp) return (string.match(tp, '^(.*):%d+$')) end
 
-local function day_of(time) return floor(time / DAY) end
+local function day_of(time) return (time - time % DAY) / DAY end
 
 local function pairs_of(flat)
   local out = {}
@@ -70,6 +74,13 @@ local function bulk(command, key, values, width)
   for i = 1, #values, step do call(command, key, unpack(values, i, min(i + step - 1, #values))) end
 end
 
+-- 16 bytes a run, MANY runs at most
+local function digests_of(packed)
+  local out = { sunpack(string.rep('c16', #packed / 16), packed) }
+  out[#out] = nil -- where it ended
+  return out
+end
+
 local function parse_position(value)
   local next_, time, digest = string.match(value, '^(%d+) (%-?%d+) (%x*)$')
   return { tonumber(next_), tonumber(time), digest }
@@ -77,16 +88,25 @@ end
 
 ------------------------------------------------------------------ halves and rows
 
-local function read_half(packed)
-  local side, time, score, conf, content, offset, bytes, place, tp, track, reason, tie = sunpack(HEAD, packed)
-  local name = sub(packed, TEXTS, TEXTS + tp - 1)
-  return { side, time, score, conf, content, offset, bytes, place, name, packed, tp, track, reason, tie }
+-- in one constructor: a table that grows afterwards costs more than all that is read; `name`: topic:partition, if known
+local function read_half(packed, digest, name)
+  if not name then
+    local high, low = byte(packed, LENGTHS_AT, LENGTHS_AT + 1)
+    name = sub(packed, TEXTS, TEXTS - 1 + high * 256 + low)
+  end
+  return { packed, name, digest or false, false, sunpack(HEAD, packed) }
 end
 
 local function piece(h, from, length) return sub(h[PACKED], from, from + length - 1) end
 local function slice_of(h) return piece(h, SLICE, SLICE_LEN) end
-local function track_name(h) return piece(h, TEXTS + h[TP_LEN], h[TRACK_LEN]) end
-local function own_reason(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN], h[REASON_LEN]) end
+local function track_name(h)
+  local from = TEXTS + h[TP_LEN]
+  return sub(h[PACKED], from, from + h[TRACK_LEN] - 1)
+end
+local function own_reason(h)
+  local length = h[REASON_LEN]
+  return length == 0 and '' or piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN], length)
+end
 local function tiebreak(h) return piece(h, TEXTS + h[TP_LEN] + h[TRACK_LEN] + h[REASON_LEN], h[TIE_LEN]) end
 
 -- the request's reason counts where the response has none
@@ -99,8 +119,8 @@ end
 local function content_of(h) return h[REQUEST] and h[CONTENT] .. h[REQUEST][CONTENT] or h[CONTENT] end
 
 local function size_of(packed, from)
-  local side, _, _, _, _, _, _, _, tp, track, reason, tie, key = sunpack(HEAD, packed, from)
-  return TEXTS - 1 + tp + track + reason + tie + key + 8, side
+  local tp, track, reason, tie, key = sunpack(LENGTHS, packed, from + LENGTHS_AT - 1)
+  return TEXTS - 1 + tp + track + reason + tie + key + 8, sub(packed, from, from)
 end
 
 local function with_request(h, request)
@@ -133,7 +153,8 @@ end
 
 local function row_value(why, trace, score, revision)
   local bits = (trace and 1 or 0) + (score and 2 or 0) + (revision and 4 or 0)
-  return spack(ROW, bits, #why) .. why .. (trace and trace[PACKED] or '') .. (score and score[PACKED] or '')
+  local head = why == '' and NO_WHY[bits] or spack(ROW, bits, #why) .. why
+  return head .. (trace and trace[PACKED] or '') .. (score and score[PACKED] or '')
 end
 
 local function read_row(value)
@@ -204,7 +225,7 @@ local function open_state(tag, config)
   local s = {
     tag = tag, cfg = cfg, first = not layout,
     counts = {}, reasons = {}, whys = {}, held = 0,
-    mem = {}, mem_day = {}, mem_dirty = {},
+    mem = {}, mem_day = {}, mem_new = {},
     wait = {}, wait_had = {}, wait_dirty = {},
     lone = {}, lone_had = {}, lone_dirty = {},
     new = {}, old = {}, old_dirty = {},
@@ -240,13 +261,18 @@ end
 
 -- what each digest has in a hash goes to `take`; the digests that have nothing come back
 local function lookup(key, digests, take)
-  local missing = {}
+  local missing, count = {}, 0
   for from = 1, #digests, MANY do
     local upto = min(from + MANY - 1, #digests)
     local found = call('HMGET', key, unpack(digests, from, upto))
     for i = from, upto do
       local value = found[i - from + 1]
-      if value then take(digests[i], value) else missing[#missing + 1] = digests[i] end
+      if value then
+        take(digests[i], value)
+      else
+        count = count + 1
+        missing[count] = digests[i]
+      end
     end
   end
   return missing
@@ -268,11 +294,13 @@ local function recall(s, digests, oldest)
   end
 end
 
+-- by the first byte of what waits
+local WAITS_AS = { [98] = 'b', [115] = 's', [116] = 't', [112] = 't' }
+
 local function load_waiting(s, digests)
+  local wait, had = s.wait, s.wait_had
   return lookup(s.tag .. ':wait', digests, function(d, value)
-    s.wait[d] = value
-    local side = sub(value, 1, 1)
-    s.wait_had[d] = byte(value) == MORE and read_waiting(value)[SIDE] or side == SAYS and 't' or side
+    wait[d], had[d] = value, WAITS_AS[byte(value)] or read_waiting(value)[SIDE]
   end)
 end
 

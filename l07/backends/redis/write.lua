@@ -16,40 +16,52 @@ local function write_bodies(s)
   end
 end
 
-local function write_memory(s)
-  local days, names = {}, {}
-  for d in pairs(s.mem_dirty) do
-    local day = s.mem_day[d]
+-- what is remembered anew, by day: fields and values, and how many both are
+local function memory_by_day(s)
+  local days, mem = {}, s.mem
+  for d, day in pairs(s.mem_new) do
     local fields = days[day]
     if not fields then
-      fields = {}
+      fields = { n = 0 }
       days[day] = fields
-      names[#names + 1] = text(day)
     end
-    fields[#fields + 1] = d
-    fields[#fields + 1] = s.mem[d]
+    local n = fields.n + 2
+    fields[n - 1], fields[n], fields.n = d, mem[d], n
   end
-  bulk('SADD', s.tag .. ':days', names, 1)
-  for day, fields in pairs(days) do bulk('HSET', s.tag .. ':seen:' .. text(day), fields, 2) end
+  return days
+end
+
+local function write_memory(s)
+  for day, fields in pairs(s.days) do
+    local name = text(day)
+    call('SADD', s.tag .. ':days', name)
+    bulk('HSET', s.tag .. ':seen:' .. name, fields, 2)
+  end
 end
 
 local WAITS_IN = { t = ':exp:trace', s = ':exp:score', b = ':hold' }
 
 local function write_waiting(s)
-  local set, gone = {}, {}
+  local set, gone, sets, goes = {}, {}, 0, 0
   local add = { t = {}, s = {}, b = {} }
   local remove = { t = {}, s = {}, b = {} }
+  local wait, wait_had = s.wait, s.wait_had
   for d, h in pairs(s.wait_dirty) do
-    local value, had = s.wait[d], s.wait_had[d]
+    local value, had = wait[d], wait_had[d]
     local side = value and h[SIDE]
-    if had and had ~= side then table.insert(remove[had], d) end
+    if had and had ~= side then
+      local from = remove[had]
+      from[#from + 1] = d
+    end
     if value then
-      set[#set + 1] = d
-      set[#set + 1] = value
-      table.insert(add[side], h[TIME])
-      table.insert(add[side], d)
+      sets = sets + 2
+      set[sets - 1], set[sets] = d, value
+      local to = add[side]
+      local n = #to
+      to[n + 1], to[n + 2] = h[TIME], d
     elseif had then
-      gone[#gone + 1] = d
+      goes = goes + 1
+      gone[goes] = d
     end
   end
   bulk('HSET', s.tag .. ':wait', set, 2)
@@ -136,12 +148,13 @@ local function refuse_writes(s)
   if s.slice ~= '' and call('EXISTS', s.tag .. ':b:' .. s.slice) == 1 then return redis.error_reply('L07AGAIN ' .. s.slice) end
   local types = {}
   for batch in pairs(s.new) do types['rows:' .. batch] = 'list' end
-  for d in pairs(s.mem_dirty) do types['seen:' .. text(s.mem_day[d])] = 'hash' end
+  for day in pairs(s.days) do types['seen:' .. text(day)] = 'hash' end
   return refuse_strange(s.tag, types)
 end
 
 -- nil, or why nothing was written; the outbox first: it refuses a number that was there before
 local function write_state(s)
+  s.days = memory_by_day(s)
   local strange = refuse_writes(s)
   if strange then return strange end
   add_up(s)

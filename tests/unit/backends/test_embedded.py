@@ -89,6 +89,24 @@ async def test_the_settings_that_nothing_may_be_lost_by(tmp_path: Path) -> None:
     assert found == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "port": "0"}
 
 
+@pytest.mark.parametrize("said", ["", "glibc.malloc.tcache_count=9"])
+async def test_the_server_s_allocator_keeps_more_at_hand_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if said:
+        monkeypatch.setenv("GLIBC_TUNABLES", said)
+    monkeypatch.setenv("L07_OF_THE_USER", "stays")
+    telling = tmp_path / "telling-server"
+    telling.write_text(f'#!/bin/sh\nenv > "{tmp_path}/given"\nexec "{embedded.server_program()}" "$@"\n')
+    telling.chmod(0o755)
+    monkeypatch.setattr(embedded, "server_program", lambda: telling)
+    async with EmbeddedRedis(tmp_path):
+        given = (tmp_path / "given").read_text().splitlines()
+    assert f"GLIBC_TUNABLES={said or 'glibc.malloc.tcache_count=512'}" in given
+    assert "L07_OF_THE_USER=stays" in given
+
+
 async def test_a_folder_with_a_long_path_works(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
     async with EmbeddedRedis(deep) as client:
