@@ -204,6 +204,19 @@ def test_a_text_is_as_long_as_zlib_would_make_it(seed: int) -> None:
 
 
 @needed
+@pytest.mark.parametrize("size", [16382, 16383, 16384, 20000])
+def test_a_block_ends_after_as_many_symbols_as_zlib_s(size: int) -> None:
+    rng = random.Random(size)
+    text, seen = bytearray(b"ab"), set()
+    while len(text) < size:  # no three letters twice: each letter is a symbol
+        three = bytes((*text[-2:], rng.randrange(48)))
+        if three not in seen:
+            seen.add(three)
+            text.append(three[2])
+    assert example.runs.compressed(bytes(text)) == len(zlib.compress(text, 1))
+
+
+@needed
 @pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="another zlib, which is asked instead")
 def test_zlib_itself_need_not_be_asked() -> None:
     assert example.runs.AGREED
