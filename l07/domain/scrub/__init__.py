@@ -12,8 +12,10 @@ from typing import Any, Literal, cast
 
 from l07.domain.quality import CurateRules
 from l07.domain.scrub.checks import luhn
-from l07.domain.scrub.engine import Find, calls_in, closed, engine, replaced, replacer, row_of
+from l07.domain.scrub.engine import Find, engine
+from l07.domain.scrub.replacing import replaced, replacer
 from l07.domain.scrub.scanners import scanned
+from l07.domain.scrub.texts import calls_in, closed, joined, texts_of
 
 __all__ = ["SCRUBBED", "Policy", "Scrubbed", "finds", "luhn", "policy_of", "scrub"]
 
@@ -86,7 +88,7 @@ def scrub(*values: Any, policy: Policy = DEFAULT, task: Sequence[Any] = ()) -> S
     """One row's texts and structures; `task` is where the task is told, beside the arguments of calls. What is found in
     one place is replaced in every place of the row, also where no rule would have seen it ("set it to k9..." beside
     `{"password": "k9..."}`): equal before is equal after."""
-    found = list(_finds(row_of(values), policy))
+    found = _finds(texts_of(values), policy)
     if not found:
         return Scrubbed(values)
     kept = _kept(found, policy, (*task, *calls_in(values)))
@@ -105,20 +107,20 @@ def _clean(values: tuple[Any, ...], names: Mapping[str, str], found: Sequence[Fi
     if not names:
         return values
     anywhere = frozenset(find.value for find in found if not find.personal and len(find.value) >= 8)
-    change = replacer(names, anywhere)
-    return tuple(replaced(value, change) for value in values)
+    return replaced(values, replacer(names, anywhere))
 
 
 def finds(text: str, *, policy: Policy = DEFAULT) -> Iterator[tuple[str, str]]:
     """(kind, value) of every find in one text."""
-    for find in _finds(row_of((text,)), policy):
+    for find in _finds(texts_of((text,)), policy):
         yield find.kind, closed(find.value.encode()).decode()
 
 
-def _finds(data: bytes, policy: Policy) -> Iterator[Find]:
-    yield from engine(policy.secrets == "scrub", policy.personal != "off").finds(data)
+def _finds(texts: Sequence[str], policy: Policy) -> list[Find]:
+    found = engine(policy.secrets == "scrub", policy.personal != "off").finds(texts)
     if policy.scanners and policy.personal != "off":
-        yield from scanned(data.decode("utf-8", "surrogatepass"), policy.scanners)
+        found += scanned(joined(texts).decode("utf-8", "surrogatepass"), policy.scanners)
+    return found
 
 
 def _kept(found: Sequence[Find], policy: Policy, task: Sequence[Any]) -> frozenset[tuple[str, str]]:
@@ -128,9 +130,13 @@ def _kept(found: Sequence[Find], policy: Policy, task: Sequence[Any]) -> frozens
         return frozenset(own)
     if policy.personal != "keep_arguments" or not own:
         return frozenset()
-    told = row_of(task)
+    told = texts_of(task)
     seen = {(find.kind, find.same) for find in _finds(told, policy)}
-    return frozenset(one for one, value in own.items() if one in seen or value.encode("utf-8", "replace") in told)
+    unseen = own.keys() - seen
+    if unseen:
+        row = joined(told)
+        seen |= {one for one in unseen if own[one].encode("utf-8", "replace") in row}
+    return frozenset(own.keys() & seen)
 
 
 def _named(found: Sequence[Find]) -> tuple[dict[str, str], dict[str, int]]:

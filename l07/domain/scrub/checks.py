@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-_LENGTHS = {  # IBAN registry (SWIFT, release 99)
+LENGTHS = {  # IBAN registry (SWIFT, release 99)
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28, "CH": 21, "CR": 22,
     "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22,
     "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30,
@@ -49,7 +49,7 @@ def card(value: str, before: str) -> str:
 
 def iban(value: str, before: str) -> str:
     """As many characters as its country says, if they are 1 modulo 97 (ISO 13616)."""
-    size = _LENGTHS.get(value[:2].upper())
+    size = LENGTHS.get(value[:2].upper())
     at = [place for place, c in enumerate(value) if c.isalnum()]
     if size is None or len(at) < size:
         return ""

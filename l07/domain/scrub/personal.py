@@ -7,6 +7,7 @@ from l07.domain.scrub.rules import Rule, compact, whole
 
 _LETTER = r"[A-Za-z\x{80}-\x{10ffff}]"  # any letter beyond ASCII counts: classes of Unicode make an automaton slow
 _WORD = r"[0-9A-Za-z_\x{80}-\x{10ffff}]"
+_EDGE = "(?:^|[^0-9A-Za-z])"  # a gate that begins where a word does has few states
 _NINO = "[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
 
 
@@ -35,20 +36,21 @@ def _free(
 
 def _numbers() -> Iterator[Rule]:
     mrz = r"P[A-Z<][A-Z<]{3}[A-Z<]{39}[\s\\\x01]{1,40}[A-Z0-9<]{9}[0-9][A-Z<]{3}[0-9]{7}[MFX<][0-9]{7}[A-Z0-9<]{14}[0-9<][0-9]"
-    yield Rule("passport_mrz", rf"\b({mrz})", "P[A-Z<][A-Z<]{3}[A-Z]*<", checks.mrz, personal=True)
-    iban = r"[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]{4}"
-    yield _free("iban", r"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}", iban, checks.iban, window=True)
+    yield Rule("passport_mrz", rf"\b({mrz})", r"\bP[A-Z<]{43}", checks.mrz, personal=True)
+    countries = "|".join(f"[{name[0]}{name[0].lower()}][{name[1]}{name[1].lower()}]" for name in checks.LENGTHS)
+    iban = f"(?:{countries})[0-9]{{2}}"
+    yield _free("iban", rf"{iban}(?:[ -]?[A-Za-z0-9]){{11,30}}", f"{_EDGE}{iban}", checks.iban, window=True)
     fiscal = "[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}"
     yield _free(
-        "it_codice_fiscale", f"(?i:{fiscal}[A-Z][0-9LMNP-V]{{3}}[A-Z])", f"(?i:{fiscal})", checks.codice_fiscale
+        "it_codice_fiscale", f"(?i:{fiscal}[A-Z][0-9LMNP-V]{{3}}[A-Z])", f"{_EDGE}(?i:{fiscal})", checks.codice_fiscale
     )
     nir = r"[1278] ?[0-9]{2} ?[0-9]{2} ?(?:[0-9]{2}|2[AB]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}"
-    yield _free("fr_nir", nir, "[1278] ?[0-9]{2} ?[0-9]{2} ?[0-9]", checks.fr_nir)
+    yield _free("fr_nir", nir, _EDGE + nir, checks.fr_nir)
     yield _free("us_ssn", "[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}", "[0-9]{3}-[0-9]{2}-[0-9]{4}", checks.us_ssn, no="-")
     dni = r"(?:[0-9]{8}|[XYZ][ -]?[0-9]{7})[ -]?[A-HJ-NP-TV-Z]"
     yield _free("es_dni", dni, "[0-9]{7}[ -]?[A-HJ-NP-TV-Z]", checks.es_dni)
     nino = f"{_NINO}(?: [0-9]{{2}}){{3}} [A-D]|{_NINO}[0-9]{{6}}[A-D]"
-    yield _free("uk_nino", nino, "[A-Z]{2} ?[0-9]{2} ?[0-9]{2}")
+    yield _free("uk_nino", nino, f"{_EDGE}(?:{nino})")
     tax = "[1-9][0-9] [0-9]{3} [0-9]{3} [0-9]{3}"
     yield _free("de_tax_id", tax, tax, checks.de_tax_id)
 
@@ -58,7 +60,7 @@ def _nets() -> Iterator[Rule]:
         "bitcoin_address", "bc1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{11,71}", "bc1[a-z0-9]{8}", checks.bech32, same=str
     )
     base58 = "[13][1-9A-HJ-NP-Za-km-z]{25,34}"
-    yield _free("bitcoin_address", base58, "[13][1-9A-HJ-NP-Za-km-z]{25}", checks.base58check, same=str)
+    yield _free("bitcoin_address", base58, f"{_EDGE}[13][1-9A-HJ-NP-Za-km-z]{{25}}", checks.base58check, same=str)
     yield _free("ethereum_address", "0x[0-9a-fA-F]{40}", "0x[0-9a-fA-F]{8}", checks.random_hex)
     email = rf"({_WORD}(?:{_WORD}|[._%+'-])*@(?:{_WORD}(?:{_WORD}|-)*\.)+{_LETTER}{{2,24}})"
     yield Rule("email", email, r"@[^\x00-\x2c/:-@\[-^`{-\x7f]+\.", checks.email, str.lower, personal=True)
@@ -79,7 +81,7 @@ def _nets() -> Iterator[Rule]:
 def _phones() -> Iterator[Rule]:
     """A plus or 00 and a country, or a national form with its separators; never 7 digits in a row."""
     world = r"(?:^|[^0-9A-Za-z+])((?:\+|00)[1-9][0-9]{0,3}(?:[ .\-/]{0,2}\(?[0-9]{1,5}\)?){1,6})(?:[^0-9A-Za-z]|\z)"
-    yield Rule("phone_number", world, r"\+[1-9]|\b00[1-9]", checks.phone_e164, compact, personal=True)
+    yield Rule("phone_number", world, rf"\+[1-9]|{_EDGE}00[1-9]", checks.phone_e164, compact, personal=True)
     america = (
         r"\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}",
         "[2-9][0-9]{2}-[2-9][0-9]{2}-[0-9]{4}",
@@ -92,7 +94,7 @@ def _phones() -> Iterator[Rule]:
         "0(?:20|1[0-9]{2,3}|7[0-9]{3}) [0-9]{3,4} ?[0-9]{3,4}",  # United Kingdom
         "0(?:1[567][0-9]|[2-9][0-9]{1,4})[ /-][0-9]{6,8}",  # Germany
     )
-    yield _national("|".join(europe), r"\b0[1-9][0-9]{0,4}[ ./-][0-9]{2}")
+    yield _national("|".join(europe), rf"{_EDGE}0[1-9](?:(?:[ .-][0-9]{{2}}){{4}}|[0-9]{{0,4}}[ /-][0-9]{{3}})")
 
 
 def _national(pattern: str, gate: str) -> Rule:

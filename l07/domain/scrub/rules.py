@@ -5,6 +5,9 @@ written as backslash and n is there as \\x01 and a line feed: `\\nAKIA...` has i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import re2
 
 END = r"(?:[^0-9A-Za-z_-]|\z)"
 QUOTE = r"\\*[\"'`]"
@@ -24,6 +27,14 @@ SAID += ")"
 NEAR = rf"(?:{BETWEEN}|[^0-9A-Za-z\x00]{{1,16}}?)"  # or any marks: for values that have a shape of their own
 
 
+def options() -> Any:
+    """How every pattern is compiled."""
+    made = re2.Options()
+    made.log_errors = False
+    made.max_mem = 64 << 20
+    return made
+
+
 def whole(value: str, before: str) -> str:
     """No second look."""
     return value
@@ -31,7 +42,7 @@ def whole(value: str, before: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One way to recognise one kind. The first group that took part is the value."""
+    """One way to recognise one kind. Its one group is the value."""
 
     kind: str
     pattern: str

@@ -36,7 +36,7 @@ def _find(name: str, row: str, span: Span) -> Find:
     match span:
         case (int(start), int(end), str(kind)) if 0 <= start < end <= len(row) and _KIND.fullmatch(kind):
             value = row[start:end]
-            return Find(kind, value, value, True, start, end)
+            return Find(kind, value, value, personal=True)
     raise NoScanner(
         f"the scanner {name!r} answered {span!r}: a span is (begin, end, kind) within {len(row)} characters, the kind in lower case"
     )

@@ -9,7 +9,7 @@ from l07.domain.scrub import checks, values
 from l07.domain.scrub.rules import BETWEEN, END, QUOTE, Rule
 
 _KEY_BODY = r"[A-Za-z0-9+/=:,.\- \t\r\n\\\x01]"
-# kind, where it begins (also the gate), the rest
+# kind, where it begins (also the gate), the rest, a gate with fewer states
 _TOKENS = (
     ("aws_access_key", "A(?:KIA|SIA|BIA|CCA)", "[A-Z0-9]{16}"),
     ("gcp_api_key", "AIza", r"[\w-]{35}"),
@@ -22,14 +22,14 @@ _TOKENS = (
     ("slack_token", "xapp-[0-9]-", "[A-Z0-9]{6,}-[0-9]{6,}-[a-z0-9]{20,}"),
     ("slack_webhook", r"https://hooks\.slack\.com/(?:services|workflows|triggers)/", r"[\w/-]{20,}"),
     ("discord_webhook", r"https://(?:[a-z]+\.)?discord(?:app)?\.com/api/webhooks/", r"[0-9]{15,22}/[\w-]{50,100}"),
-    ("discord_bot_token", r"[MNO][\w-]{23,25}\.[\w-]{6}\.", r"[\w-]{27,40}"),
+    ("discord_bot_token", r"[MNO][\w-]{23,25}\.[\w-]{6}\.", r"[\w-]{27,40}", r"\.[\w-]{6}\.[\w-]{27}"),
     ("teams_webhook", r"https://[a-z0-9-]+\.webhook\.office\.com/webhookb2/", r"[\w@/-]{40,}"),
-    ("telegram_bot_token", "[0-9]{8,10}:A", r"[\w-]{34}"),
+    ("telegram_bot_token", "[0-9]{8,10}:A", r"[\w-]{34}", "[0-9]{8}:A"),
     ("stripe_key", "(?:[srp]k_(?:live|test)|whsec)_", "[A-Za-z0-9]{10,}"),
     ("twilio_key", "SK[0-9a-f]{4}", "[0-9a-f]{28}"),
     ("sendgrid_key", r"SG\.", r"[\w-]{16,32}\.[\w-]{16,64}"),
     ("mailgun_key", "key-[0-9a-f]{4}", "[0-9a-f]{28}"),
-    ("mailchimp_key", "[0-9a-f]{32}-us", "[0-9]{1,2}"),
+    ("mailchimp_key", "[0-9a-f]{32}-us", "[0-9]{1,2}", "[0-9a-f]-us[0-9]"),
     ("anthropic_key", "sk-ant-", r"[a-z0-9]{2,12}-[\w-]{24,}"),
     ("openai_key", "sk-(?:proj|svcacct|admin|None)-", r"[\w-]{20,}"),
     ("openai_key", "sk-[A-Za-z0-9]{20}", "[A-Za-z0-9]{12,44}"),
@@ -60,7 +60,7 @@ _TOKENS = (
     ("service_token", "(?:sq0[a-z]{3}-|EAAA[A-Z])", r"[\w-]{22,}"),  # Square
     ("service_token", "EAA[A-Za-z0-9]{8}", "[A-Za-z0-9]{80,}"),  # Meta
     ("service_token", "HRKU-", r"[\w-]{36,}"),  # Heroku
-    ("service_token", r"[A-Za-z0-9]{14}\.atlasv1\.", r"[\w-]{60,}"),  # Terraform
+    ("service_token", r"[A-Za-z0-9]{14}\.atlasv1\.", r"[\w-]{60,}", r"\.atlasv1\."),  # Terraform
     ("service_token", "(?:AKCp|cmVmd)", "[A-Za-z0-9]{59,69}"),  # Artifactory
     ("service_token", "LTAI", "[A-Za-z0-9]{20}"),  # Alibaba
     ("service_token", "xkeysib-", "[a-f0-9]{64}-[A-Za-z0-9]{16}"),  # Brevo
@@ -81,11 +81,13 @@ _KEY_LABEL = (
 )
 _TOKEN_LABEL = r"(?i:token|secret|credentials?|(?:\b|[_-])auth)"
 _VALUE = r"([^\s\"'`\\<>|,;\x00\x01]{6,})"
-_LABEL_GATE = r"(?i:passw|passphrase|passcode|\bpass\b|(?:_|-D)pass\b|pwd|kennwort|\bpw\b|contraseña|mot de passe)"
+_LABEL_GATE = (
+    r"(?i:passw|passphrase|passcode|(?:\b|_|-D)pass(?:\b|_)|pwd|kennwort|\bpw(?:\b|_)|contraseña|mot de passe)"
+)
 
 
-def _token(kind: str, begin: str, rest: str) -> Rule:
-    return Rule(kind, rf"\b({begin}{rest}){END}", begin)
+def _token(kind: str, begin: str, rest: str, gate: str = "") -> Rule:
+    return Rule(kind, rf"\b({begin}{rest}){END}", gate or begin)
 
 
 def _labelled(kind: str, label: str, check: object, gate: str) -> Rule:
@@ -97,14 +99,17 @@ def _commands() -> Iterator[Rule]:
     tools = r"\b(?:mysql(?:dump|admin|import)?|mariadb|sshpass|mongo(?:sh|dump)?|redis-cli|docker login|ldapsearch|smbclient|htpasswd)\b"
     flag = rf"[^\n\x00]*?\s(?:-p ?|-a |-w |--password[ =])(?:{QUOTE})?"
     yield Rule("password", f"{tools}{flag}{_VALUE}", tools, values.password)
-    user = rf"[^\n\x00]*?\s(?:-u|--user)[ =]?(?:{QUOTE})?[^\s:\"'`\\]{{1,60}}:([^\s\"'`\\<>|;\x00\x01]{{4,}})"
+    user = rf"[^\n\x00]*?\s(?:-u|--user)[ =]?(?:{QUOTE})?[^\s:\"'`\\\x00]{{1,60}}:([^\s\"'`\\<>|;\x00\x01]{{4,}})"
     yield Rule("password", rf"\bcurl\b{user}", r"\bcurl\b", values.password)
     sudo = rf"echo\s+(?:{QUOTE})?{_VALUE}(?:{QUOTE})?\s*\|\s*sudo\s+-S"
     yield Rule("password", sudo, r"sudo\s+-S", values.piped)
     pgpass = r":(?:[0-9]{4,5}|\*):[\w.*-]+:[\w.*-]+:"
     yield Rule("password", rf"(?:^|[\s\x00=])[\w.*-]+{pgpass}([^\s:\"'`\\\x00\x01]{{4,}})", pgpass, values.password)
     yield Rule(
-        "password", r"(?i:identified\s+(?:with\s+\S+\s+)?by)\s+'([^'\x00\n]{4,})'", "(?i:identified)", values.password
+        "password",
+        r"(?i:identified\s+(?:with\s+[^\s\x00]+\s+)?by)\s+'([^'\x00\n]{4,})'",
+        "(?i:identified)",
+        values.password,
     )
 
 
@@ -122,10 +127,12 @@ def secrets() -> Iterator[Rule]:
     yield Rule("azure_storage_key", r"[?&]sig=([\w%/+-]{40,80}(?:%3D|=)?)", "[?&]sig=")
     yield Rule(
         "aws_secret_key", rf"(?i:(?:aws|secret)[\w.-]{{0,20}}key){BETWEEN}([A-Za-z0-9/+]{{40}})(?:[^A-Za-z0-9/+=]|\z)",
-        "(?i:aws|secret)[a-zA-Z_.-]*[kK]", values.aws_secret,
+        r"(?i:aws|secret)[\w.-]*[kK]", values.aws_secret,
     )  # fmt: skip
-    wif = "[5KL][1-9A-HJ-NP-Za-km-z]"
-    yield Rule("bitcoin_private_key", rf"\b({wif}{{50,51}}){END}", f"{wif}{{20}}", checks.base58check)
+    base58 = "[1-9A-HJ-NP-Za-km-z]"
+    yield Rule(
+        "bitcoin_private_key", rf"\b([5KL]{base58}{{50,51}}){END}", rf"\b[5KL]{base58}{{50}}", checks.base58check
+    )
     yield Rule("basic_auth", r"(?i:\bbasic)\s+([A-Za-z0-9+/]{8,}={0,2})", r"(?i:\bbasic)\s", checks.basic_credentials)
     scheme = r"(?i:\bbearer|authorization[\"']?\s*[:=]\s*[\"']?(?:api-?key|token))"
     yield Rule("bearer_token", rf"{scheme}\s+([\w.~+/-]{{16,}}=*)", r"(?i:bearer|authorization)", values.bearer)

@@ -4,6 +4,8 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
+from l07.domain.scrub.memory import Memory
+
 _MARKS = ("\t", ";", ",", "|")
 _HEADS = 3  # lines that may be the head: a title may stand above it
 _TELLING = re.compile(
@@ -12,8 +14,19 @@ _TELLING = re.compile(
 )
 
 
-def cells(text: str) -> Iterator[str]:
+def cells(text: str) -> Sequence[str]:
     """`head=cell` for every cell of a CSV or Markdown table whose head names something that only a label tells."""
+    return _memory.found((text,), _look)[0]
+
+
+def _look(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    return {text: tuple(_cells(text)) for text in texts}
+
+
+_memory = Memory[str]()
+
+
+def _cells(text: str) -> Iterator[str]:
     top = text.split("\n", _HEADS + 1)
     for at in range(min(len(top) - 1, _HEADS)):
         for mark in _MARKS:

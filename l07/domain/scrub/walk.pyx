@@ -1,0 +1,187 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What `texts.py` and `replacing.py` do to every value of a row, in C. A test holds both against each other."""
+
+from collections.abc import Mapping
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcmp, memset
+
+cdef extern from "Python.h":
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_ssize_t PyUnicode_FindChar(object text, Py_UCS4 mark, Py_ssize_t start, Py_ssize_t end, int direction) except -2
+
+cdef enum:
+    HEADS = 3  # lines that may be the head of a table
+
+
+cdef class _Walk:
+    cdef list texts
+    cdef Py_ssize_t long
+    cdef object cells
+
+    cdef int value(self, value, name) except -1:
+        if isinstance(value, str):
+            self.texts.append(_named(name, value) if name and PyUnicode_GET_LENGTH(value) < self.long else value)
+            if _may_be_table(value):
+                self.texts.extend(self.cells(value))
+        elif isinstance(value, dict):
+            for key, item in (<dict>value).items():
+                self.item(value, key, item)
+        elif isinstance(value, (list, tuple)):
+            self.items(value, name)
+        elif value is None or isinstance(value, (float, bool)):
+            pass
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                self.item(value, key, item)
+        elif _is_long_number(value):
+            self.texts.append(f"{name}={value}")
+        return 0
+
+    cdef int item(self, mapping, key, item) except -1:
+        if isinstance(item, str) and PyUnicode_GET_LENGTH(item) < self.long and _find(item, 10, 0) < 0:
+            if key == "value":
+                key = mapping.get("name") or mapping.get("key")
+            self.texts.append(_named(key, item))
+        else:
+            key = str(key)
+            self.texts.append(key)
+            self.value(item, key)
+        return 0
+
+    cdef int items(self, values, name) except -1:
+        flag = ""
+        for item in values:
+            self.value(item, flag or name)
+            flag = item if isinstance(item, str) and item[:1] == "-" else ""
+        return 0
+
+
+cdef inline Py_ssize_t _find(text, Py_UCS4 mark, Py_ssize_t start) except -2:
+    return PyUnicode_FindChar(text, mark, start, PyUnicode_GET_LENGTH(text), 1)
+
+
+cdef str _named(name, value):
+    if type(name) is str and type(value) is str:
+        return f"{<str>name}={<str>value}"
+    return f"{name}={value}"
+
+
+cdef bint _is_long_number(value) except -1:
+    return isinstance(value, int) and abs(value) > 99999 and not isinstance(value, bool)
+
+
+cdef bint _may_be_table(text) except -1:
+    """Whether two lines, one under the other, have a mark in common, where `tables.cells` looks for a head."""
+    cdef Py_ssize_t above, start = 0, end
+    cdef Py_UCS4 mark
+    cdef int line, marks, over = 0
+    for line in range(HEADS + 1):
+        end = _find(text, 10, start)
+        if end < 0:
+            end = PyUnicode_GET_LENGTH(text)
+            if line == 0:
+                return False
+        marks = 0
+        for bit, mark in enumerate("\t;,|"):
+            if PyUnicode_FindChar(text, mark, start, end, 1) >= 0:
+                marks |= 1 << bit
+        if marks & over:
+            return True
+        if end == PyUnicode_GET_LENGTH(text):
+            return False
+        over, start = marks, end + 1
+    return False
+
+
+def texts(values, Py_ssize_t long, cells):
+    cdef _Walk walk = _Walk.__new__(_Walk)
+    walk.texts, walk.long, walk.cells = [], long, cells
+    for value in values:
+        walk.value(value, "")
+    return walk.texts
+
+
+cdef class _Change:
+    cdef object replace
+    cdef Py_ssize_t shortest
+    cdef tuple needles
+
+    cdef text(self, text):
+        if PyUnicode_GET_LENGTH(text) < self.shortest:
+            return text
+        if self.needles:
+            for needle in self.needles:
+                if <str>needle in <str>text:
+                    break
+            else:
+                return text
+        return self.replace(text)
+
+    cdef value(self, value):
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.key(key): self.value(item) for key, item in (<dict>value).items()}
+        if type(value) is list:
+            return [self.value(item) for item in <list>value]
+        if isinstance(value, (list, tuple)):
+            return type(value)([self.value(item) for item in value])
+        if value is None or isinstance(value, (float, bool)):
+            return value
+        if isinstance(value, Mapping):
+            return {self.key(key): self.value(item) for key, item in value.items()}
+        if _is_long_number(value):
+            text = str(value)
+            changed = self.text(text)
+            return value if changed == text else changed
+        return value
+
+    cdef key(self, key):
+        return self.text(key) if isinstance(key, str) else key
+
+
+def replaced(values, replace, Py_ssize_t shortest, tuple needles):
+    cdef _Change change = _Change.__new__(_Change)
+    change.replace, change.shortest, change.needles = replace, shortest, needles
+    return tuple([change.value(value) for value in values])
+
+
+cdef inline bint _in_word(unsigned char c) noexcept:
+    return 48 <= c <= 57 or 65 <= c <= 90 or c == 95 or 97 <= c <= 122
+
+
+cdef inline bint _is_here(tuple word, const unsigned char* begin, Py_ssize_t at, Py_ssize_t size) except -1:
+    cdef bytes value = word[0]
+    cdef Py_ssize_t end = at + PyBytes_GET_SIZE(value)
+    if end > size or memcmp(begin + at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+        return False
+    if word[2] and at > 0 and _in_word(begin[at - 1]):
+        return False
+    return not (word[3] and end < size and _in_word(begin[end]))
+
+
+def substituted(bytes data, tuple words):
+    cdef const unsigned char* begin = <const unsigned char*>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, done = 0
+    cdef char first[256]
+    memset(first, 0, 256)
+    for word in words:
+        first[<unsigned char>PyBytes_AS_STRING(<bytes>(<tuple>word)[0])[0]] = 1
+    cdef list pieces = []
+    while at < size:
+        if first[begin[at]]:
+            for word in words:
+                if _is_here(<tuple>word, begin, at, size):
+                    pieces += (data[done:at], (<tuple>word)[1])
+                    at += PyBytes_GET_SIZE(<bytes>(<tuple>word)[0])
+                    done = at
+                    break
+            else:
+                at += 1
+        else:
+            at += 1
+    if not pieces:
+        return data
+    pieces.append(data[done:])
+    return b"".join(pieces)

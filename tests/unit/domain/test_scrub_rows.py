@@ -1,0 +1,220 @@
+"""How a row goes through the scrub: each text for itself, once for as long as it is remembered, and in C what Python says."""
+
+import os
+import random
+import re
+from collections.abc import Sequence
+from sys import getsizeof
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import l07.domain.scrub.rules as shapes
+from l07.domain.plants.secrets import KINDS, plant
+from l07.domain.scrub import Policy, scrub
+from l07.domain.scrub.compiled import walk
+from l07.domain.scrub.engine import Engine, engine
+from l07.domain.scrub.memory import Memory
+from l07.domain.scrub.personal import personal
+from l07.domain.scrub.replacing import Word, by_pattern, replaced, replaced_one, replacer
+from l07.domain.scrub.rules import Rule
+from l07.domain.scrub.secrets import secrets
+from l07.domain.scrub.tables import cells
+from l07.domain.scrub.texts import texts_of, walked
+
+RULES = (*secrets(), *personal())
+needed = pytest.mark.skipif(walk is None and "CI" not in os.environ, reason="l07 was installed without a C compiler")
+ALL = Policy(personal="scrub")
+PIECES = [
+    "", "\0", "_", "-", "a", "é", "\u202e", "\ud800", "\\n", "\\", "\n", "\x01", "\x01\n", "\t", ",", "|", "name;phone", "pass", "password", "=", ": ",
+    "is ", "000-12-3456", "078-05-1120", "4111 1111 1111 1111", "4111", " 1111", "12", "anna@b.de", "@b.de", "k9f8s7d6a5x4", "curl -u me", ":secret99",
+    "home_location ", "lat", " 52.5200, ", "13.4050", "identified with x", " by 'Ax9kkd83'", "DE89370400440532013000", "DE89 3704", "HA12", "+49 170 1234567",
+    "06 12 34 56 78", "name: ", "Mia Li", "value", "--token", "-u", "phone", "4155552671", "x" * 1200, "1.2.3.4.", "91.198.174.192", "eyJ", "sudo -S",
+]  # fmt: skip
+
+
+def a_text(rng: random.Random) -> str:
+    return "".join(rng.choices(PIECES, k=rng.randrange(5)))
+
+
+def a_value(rng: random.Random, depth: int = 3) -> Any:
+    shape = rng.randrange(8 if depth else 4)
+    if shape == 0:
+        return rng.choice((None, True, 2.5, 3, 4155552671, -123456, 10**30, float("nan"), b"x", object))
+    if shape < 5:
+        return a_text(rng)
+    items = [a_value(rng, depth - 1) for _ in range(rng.randrange(5))]
+    if shape == 5:
+        return items
+    if shape == 6:
+        return tuple(items)
+    names = [rng.choice(("name", "key", "value", 7, None, a_text(rng), a_text(rng))) for _ in items]
+    made = dict(zip(names, items, strict=True))
+    return MappingProxyType(made) if rng.random() < 0.2 else made
+
+
+def planted() -> list[str]:
+    contents = [plant(kind, random.Random(f"{kind}/{seed}")).content for kind in KINDS for seed in range(3)]
+    return [text for content in contents for text in texts_of((content,))]
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Engine:
+    return Engine(RULES, remembered=0)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Also in its types, and where a number is none."""
+    return repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_found_in_a_text_does_not_depend_on_the_others(forgetful: Engine, seed: int) -> None:
+    rng = random.Random(seed)
+    known = planted()
+    for _ in range(60):
+        texts = list(dict.fromkeys(rng.choice((a_text(rng), rng.choice(known))) for _ in range(rng.randrange(12))))
+        alone = {text: found for one in texts for text, found in forgetful.look([one]).items()}
+        assert forgetful.look(texts) == alone
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("000-12-3456", "078-05-1120"), ("curl -u me", "x:secret99"), ("identified with a", "b by 'Ax9kkd83'"),
+        ("home_location: lat", "52.5200, 13.4050"), ("\ud800" * 9 + "4111 1111 1111 1111 12", "anna@b.de"),
+    ],
+)  # fmt: skip
+def test_no_rule_reads_on_in_the_next_text_nor_takes_its_edge(texts: tuple[str, ...]) -> None:
+    found = [find for text in texts for find in engine(True, True).look([text])[text]]
+    assert sorted(found) == sorted(find for finds in engine(True, True).look(texts).values() for find in finds)
+
+
+def test_a_refused_value_does_not_hide_the_one_at_the_start_of_the_next_text() -> None:
+    assert scrub("000-12-3456", "078-05-1120", policy=ALL).values == ("000-12-3456", "<us_ssn_1>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["_06 12 34 56 78", "_0049 170 1234567", "_pass_= Ax9kkd83!", "DE89-3-7-0400440532013000",
+     "aws_1key: " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"],
+)  # fmt: skip
+def test_the_gate_is_as_wide_as_the_rule(text: str) -> None:
+    assert engine(True, True).finds((text,))
+
+
+def test_a_rule_has_one_group_and_that_is_the_value() -> None:
+    assert {pattern.groups for pattern in engine(True, True)._patterns} == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.gate], ids=lambda rule: rule.kind)
+def test_the_gate_is_found_wherever_a_rule_finds(rule: Rule) -> None:
+    gate, pattern = (shapes.re2.compile(text, shapes.options()) for text in (rule.gate, rule.pattern))
+
+    @settings(
+        max_examples=40,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @given(st.from_regex(re.compile(in_python(rule.pattern), re.ASCII)))
+    def holds(text: str) -> None:
+        data = text.encode("utf-8", "replace").replace(b"\v", b" ")
+        match = pattern.search(data)
+        if match is not None and rule.check(match.group(1).decode("utf-8", "replace"), ""):
+            assert gate.search(data) is not None, data
+
+    holds()
+
+
+def in_python(pattern: str) -> str:
+    """A pattern of RE2 as one of `re` that generates a part of what it matches."""
+    for theirs, ours in (
+        (r"\z", r"\Z"),
+        (r"\x{80}-\x{10ffff}", "\x80-\U0010ffff"),
+        (r"[\pL", "[a-zA-Zà-ö"),
+        (r"\pL", "[a-zA-Zà-ö]"),
+    ):
+        pattern = pattern.replace(theirs, ours)
+    return pattern.replace(r"\p{Lu}", "[A-ZÀ-Ö]")
+
+
+@pytest.mark.parametrize("most", [0, 20_000, 1 << 20])
+def test_what_is_remembered_is_what_would_be_found(forgetful: Engine, most: int) -> None:
+    rng = random.Random(most)
+    known = planted()[::3]
+    rules = Engine(RULES, remembered=most)
+    for _ in range(150):
+        texts = [*rng.choices(known, k=rng.randrange(6)), a_text(rng)]
+        assert rules.finds(texts) == forgetful.finds(texts)
+
+
+def test_the_memory_asks_once_for_a_text_and_keeps_no_more_than_it_may() -> None:
+    asked: list[str] = []
+
+    def look(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        asked.extend(texts)
+        return {text: (len(text),) * (len(text) % 2) for text in texts}
+
+    memory = Memory[int](20_000)
+    assert memory.found(("a", "bb", "a"), look) == [(1,), (), (1,)]
+    assert memory.found(("bb", "a"), look) == [(), (1,)]
+    assert asked == ["a", "bb"]
+    for number in range(1000):
+        assert memory.found((f"{number:03}", "bb"), look) == [(3,), ()]
+    assert asked.count("bb") == 1
+    memory.found(("x" * 20_000,), look)
+    kept = [*memory._young, *memory._old]
+    assert len(kept) > 10
+    assert sum(map(getsizeof, kept)) <= 40_000
+
+
+@needed
+@pytest.mark.parametrize("seed", range(20))
+def test_texts_are_told_as_by_the_python_beside_it(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(100):
+        values = tuple(a_value(rng) for _ in range(3))
+        assert texts_of(values) == walked(values)
+    table = "\n".join(rng.choice((";", ",", "a;phone", "x,y", "", "1;2", "name")) for _ in range(rng.randrange(7)))
+    assert texts_of((table,)) == walked((table,)) == [table, *cells(table)]
+
+
+@needed
+@pytest.mark.parametrize("seed", range(20))
+def test_values_are_replaced_as_by_the_python_beside_it(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(60):
+        names = {text: f"<{n}>" for n, text in enumerate({a_text(rng) for _ in range(4)} - {""})} or {"a": "<a>"}
+        plain = [value for value in names if rng.random() < 0.3]
+        change = replacer(names, plain)
+        careful = replacer(names, plain, few=0)
+        values = tuple(a_value(rng) for _ in range(3))
+        expected = tuple(replaced_one(value, change) for value in values)
+        assert equal(replaced(values, change), expected)
+        assert equal(tuple(replaced_one(value, careful) for value in values), expected)
+
+
+@needed
+@pytest.mark.parametrize("seed", range(20))
+def test_words_are_found_as_by_the_automaton(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(100):
+        values = {"".join(rng.choices("ab1_ é-<\x01\n", k=rng.randrange(1, 4))) for _ in range(rng.randrange(1, 5))}
+        words = [
+            Word.of(value, f"<{value}>", rng.random() < 0.5)
+            for value in sorted(values, key=lambda one: (-len(one), one))
+        ]
+        data = "".join(rng.choices("ab1_ é-<\x01\n\0\ud800", k=rng.randrange(30))).encode("utf-8", "surrogatepass")
+        assert walk.substituted(data, tuple(words)) == by_pattern(words)(data)
+
+
+def test_a_value_that_an_escape_splits_is_replaced_as_it_is_written() -> None:
+    change = replacer({"a\nb": "<x>"}, ())
+    assert replaced((["a\nb", "a\\nb", "a\x01\nb"],), change)[0][0] == "<x>"
