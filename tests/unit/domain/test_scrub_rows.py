@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import l07.domain.scrub.rules as shapes
 from l07.domain.plants.secrets import KINDS, plant
 from l07.domain.scrub import Policy, scrub
+from l07.domain.scrub.checks import digits_of
 from l07.domain.scrub.compiled import walk
 from l07.domain.scrub.engine import Engine, engine
 from l07.domain.scrub.memory import Memory
@@ -116,7 +117,7 @@ def test_the_gate_is_found_wherever_a_rule_finds(rule: Rule) -> None:
     gate, pattern = (shapes.re2.compile(text, shapes.options()) for text in (rule.gate, rule.pattern))
 
     @settings(
-        max_examples=40,
+        max_examples=15,
         database=None,
         deadline=None,
         derandomize=True,
@@ -127,7 +128,7 @@ def test_the_gate_is_found_wherever_a_rule_finds(rule: Rule) -> None:
     def holds(text: str) -> None:
         data = text.encode("utf-8", "replace").replace(b"\v", b" ")
         match = pattern.search(data)
-        if match is not None and rule.check(match.group(1).decode("utf-8", "replace"), ""):
+        if match is not None and (rule.kind != "card_number" or len(digits_of(match.group(1).decode())) >= 13):
             assert gate.search(data) is not None, data
 
     holds()
@@ -172,6 +173,7 @@ def test_the_memory_asks_once_for_a_text_and_keeps_no_more_than_it_may() -> None
     memory.found(("x" * 20_000,), look)
     kept = [*memory._young, *memory._old]
     assert len(kept) > 10
+    assert "x" * 20_000 not in kept
     assert sum(map(getsizeof, kept)) <= 40_000
 
 
@@ -182,8 +184,10 @@ def test_texts_are_told_as_by_the_python_beside_it(seed: int) -> None:
     for _ in range(100):
         values = tuple(a_value(rng) for _ in range(3))
         assert texts_of(values) == walked(values)
-    table = "\n".join(rng.choice((";", ",", "a;phone", "x,y", "", "1;2", "name")) for _ in range(rng.randrange(7)))
-    assert texts_of((table,)) == walked((table,)) == [table, *cells(table)]
+    for _ in range(60):
+        lines = rng.choices((";", ",", "a;phone", "x,y", "", "1;2", "name", "tel;x,y", "2|3"), k=rng.randrange(7))
+        table = "\n".join(lines)
+        assert texts_of((table,)) == walked((table,)) == [table, *cells(table)]
 
 
 @needed
