@@ -4,6 +4,7 @@ They are read off the structs, so that a field is written down once. What has no
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -27,7 +28,15 @@ ENVELOPE = ("id", "source", "type", "subject", "partitionkey", "time", "datacont
 NEEDED = frozenset({"id", "source", "type", "specversion", "data"})
 FREE = -1
 COMPILED = scan is not None
+_value = itemgetter(5)
 _SLOTS = {name: slot for slot, name in enumerate(scan.SLOT_NAMES if COMPILED else ()) if name not in ENVELOPE}
+
+
+def value_bytes(records: Sequence[Record]) -> int:
+    """Of all values together."""
+    if not COMPILED:
+        return sum(map(len, filter(None, map(_value, records))))
+    return scan.value_bytes(records)
 
 
 def scanner(limits: inbound.Limits, names: inbound.TypeNames, route: Callable[[str, str], str | None]) -> Scan:

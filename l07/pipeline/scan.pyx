@@ -156,6 +156,20 @@ cdef tuple _filled_in(type cls, tuple values):
     return <tuple>made
 
 
+def value_bytes(records):
+    """Of the values of these records together."""
+    cdef Py_ssize_t size = 0
+    for record in records:
+        if not isinstance(record, tuple) or len(record) != 8:
+            raise TypeError("a Record is meant")
+        value = (<tuple>record)[5]
+        if type(value) is bytes:
+            size += PyBytes_GET_SIZE(value)
+        elif value is not None:
+            size += len(value)
+    return size
+
+
 cdef class Scanner:
     """Reads events whose envelope has the shape `root` and whose `data` has one of `shapes` (by role). `roles`: type name ->
     role; grows as names are met, elsewhere.

@@ -6,18 +6,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import NamedTuple
 
 from l07.errors import Transient
 from l07.events.record import TopicPartition
+from l07.pipeline.compiled import value_bytes
 from l07.pipeline.ingest import IngestRules, ingest
 from l07.ports import Applied, ExampleBuffer, IngestBatch, Slice, Start, Subscription
 from l07.runner.batches import at_end, timed_apply, told_refused
 
 log = logging.getLogger("l07.runner")
 
-_value = itemgetter(5)
 COMMIT_S = 5.0  # for lag tools only
 
 
@@ -222,8 +221,7 @@ class Stream:
 
     def _count(self, done: Done, work: Work, applied: Applied) -> None:
         done.records += sum(len(slice_.records) for slice_ in work.slices)
-        for slice_ in work.slices:
-            self.taken_bytes += sum(map(len, filter(None, map(_value, slice_.records))))
+        self.taken_bytes += sum(value_bytes(slice_.records) for slice_ in work.slices)
         done.counts.update(applied.counts)
         done.sealed += applied.sealed
         self._applied.update({slice_.tp: slice_.next for slice_ in work.slices})
@@ -282,7 +280,10 @@ async def _let_go() -> None:
 def cut(slice_: Slice, size: int) -> Iterator[Slice]:
     """Pieces of at most `size` records; each begins where the one before ends, the last one ends where the slice ends."""
     start = slice_.start
-    for at in range(0, max(1, len(slice_.records)), size):
+    if len(slice_.records) <= size:
+        yield slice_
+        return
+    for at in range(0, len(slice_.records), size):
         records = slice_.records[at : at + size]
         last = at + size >= len(slice_.records)
         next_ = slice_.next if last else records[-1].offset + 1

@@ -93,6 +93,11 @@ class Ingest:
         await self._alerts()
         return sent
 
+    async def _relay_more(self) -> int:
+        """0 where nothing is left over: whatever comes into the outbox meanwhile wakes the relay."""
+        sent = await self.relay()
+        return sent if sent >= announce.MOST_READ else 0
+
     async def tick(self) -> None:
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
         await self._compare_logs()
@@ -143,7 +148,7 @@ class Ingest:
         """Batches with ticks, in one task because a subscription has one caller; and the outbox. Until stopped."""
         return (
             repeat(self.turn, self.stop, most_s=MOST_BACK_OFF_S),
-            repeat(self.relay, self.stop, rest_s=RELAY_REST_S, wake=self.outgoing),
+            repeat(self._relay_more, self.stop, rest_s=RELAY_REST_S, wake=self.outgoing),
         )
 
     async def drain(self, *, failed: asyncio.Task[None] | None = None) -> None:

@@ -297,13 +297,10 @@ async def test_a_disk_that_does_not_follow_holds_the_outbox_back(client: Any, mo
     buffer = await RedisBuffer.open(client, "t", sealing_at(1))
     await Feeder(buffer)(a_trace("1"), a_score("1"))
 
-    class Stuck:
-        def execute_command(self, *_: object) -> None: ...
+    async def stuck(*_: object) -> list[object]:
+        return [b"OK", [0, 0]]
 
-        async def execute(self) -> list[object]:
-            return [b"OK", [0, 0]]
-
-    monkeypatch.setattr(client, "pipeline", lambda **_: Stuck())
+    monkeypatch.setattr(client, "each", stuck)
     with pytest.raises(errors.BufferNotOnDisk):
         await buffer.outbox(limit=5)
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from redis.exceptions import ResponseError
 
 from l07.backends.redis import erasing, wire
-from l07.backends.redis.client import Client, answer, call_function, send, transact
+from l07.backends.redis.client import Client, answer, call_function, each, send, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.rights import needed
 from l07.backends.redis.rules import BufferRules, ends_packed, names_packed, offsets_packed, tag_of
@@ -37,6 +37,7 @@ from l07.ports import (
 
 BARRIER_MS = 5000
 CHUNK = 500
+Words = Sequence[str | bytes | int]
 PARTS = ("state", "runs", "write", "apply", "tick", "erase", "keep", "rights")
 
 
@@ -181,11 +182,8 @@ class RedisBuffer:
 
     async def sent(self, ids: Sequence[str]) -> None:
         """Remove entries. Again: nothing."""
-        pipe = self._client.pipeline(transaction=False)
-        for at in range(0, len(ids), CHUNK):
-            pipe.execute_command("XDEL", f"{self._tag}:outbox", *ids[at : at + CHUNK])
-        pipe.execute_command("HKEYS", f"{self._tag}:released")
-        *_, released = await answer(pipe.execute())
+        gone = [("XDEL", f"{self._tag}:outbox", *ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK)]
+        *_, released = await self._several(*gone, ("HKEYS", f"{self._tag}:released"))
         for batch_id in released:
             await self._clean(batch_id.decode())
 
@@ -277,6 +275,9 @@ class RedisBuffer:
     async def _call(self, *words: str | bytes | int) -> Any:
         return await answer(send(self._client, *words))
 
+    async def _several(self, *commands: Words) -> list[Any]:
+        return await answer(each(self._client, *commands))
+
     async def _function(self, name: str, *arguments: str | bytes) -> Any:
         return await answer(call_function(self._client, self._library, self._words(name, *arguments)))
 
@@ -331,20 +332,16 @@ class RedisBuffer:
 
     async def _each(self, command: str, places: Mapping[str, Sequence[int]]) -> list[Any]:
         """One command for each slice of bodies; none of them depends on another."""
-        pipe = self._client.pipeline(transaction=False)
-        for slice_, numbers in places.items():
-            pipe.execute_command(command, f"{self._tag}:b:{slice_}", *numbers)
-        return list(await answer(pipe.execute())) if places else []
+        commands: list[Words] = [(command, f"{self._tag}:b:{at}", *numbers) for at, numbers in places.items()]
+        return await self._several(*commands) if places else []
 
     async def _entry(self, entry_id: str, fields: dict[bytes, bytes]) -> OutboxEntry:
         if b"message" in fields:
             return OutboxEntry(entry_id, None, (), wire.message_of(entry_id, fields[b"message"]))
         batch_id = fields[b"seal"].decode()
-        pipe = self._client.pipeline(transaction=False)
-        for key in ("batches", "released", "said"):
-            pipe.execute_command("HGET", f"{self._tag}:{key}", batch_id)
-        pipe.execute_command("LRANGE", f"{self._tag}:rows:{batch_id}", 0, -1)
-        open_, released, said_, blobs = await answer(pipe.execute())
+        reads = [("HGET", f"{self._tag}:{key}", batch_id) for key in ("batches", "released", "said")]
+        rows = ("LRANGE", f"{self._tag}:rows:{batch_id}", 0, -1)
+        open_, released, said_, blobs = await self._several(*reads, rows)
         blob = open_ or released  # released before the entry was marked as sent: a repeat must be equal all the same
         told = wire.told_of(batch_id, blobs)
         seal = wire.seal_of(batch_id, wire.stored_seal(batch_id, blob or b""), told, said_)
@@ -360,10 +357,7 @@ class RedisBuffer:
             await self._check_server()
         if not self._barrier:
             return  # appendfsync is always: checked
-        pipe = self._client.pipeline(transaction=False)
-        pipe.execute_command("FCALL", f"barrier_{self._version}", 1, self._tag, self._tag)
-        pipe.execute_command("WAITAOF", 1, 0, BARRIER_MS)
-        _, (local, *_) = await answer(pipe.execute())
+        _, (local, *_) = await self._several(self._words("barrier"), ("WAITAOF", 1, 0, BARRIER_MS))
         if local < 1:
             raise BufferNotOnDisk(f"the buffer's server did not write to its disk within {BARRIER_MS} ms")
 

@@ -38,22 +38,33 @@ class OneServer(aioredis.Redis):
         self._resting: list[Any] = []  # connections between two steps; the pool counts them as in use, and closes them
 
     async def step(self, *commands: Sequence[Any]) -> Any:
-        """The commands between MULTI and EXEC, in one write; the last one's answer. Its connections do not go back to the pool
-        between two steps: to take one and give it back costs there what fifty events cost.
+        """The commands between MULTI and EXEC; the last one's answer. Raises what a pipeline of the library would."""
+        return last_of(await self._answers(("MULTI",), *commands, ("EXEC",)))
 
-        Raises what a pipeline of the library would. A connection whose answers were not all read is closed: they would
-        be the next call's."""
+    async def each(self, *commands: Sequence[Any]) -> list[Any]:
+        """The commands one after the other, in one write; of each the answer, as the server gives it. Raises the first error."""
+        found = await self._answers(*commands)
+        for answered in found:
+            if isinstance(answered, Exception):
+                raise answered
+        return found
+
+    async def _answers(self, *commands: Sequence[Any]) -> list[Any]:
+        """Of each command one, errors among them; all in one write. The connections do not go back to the pool between two
+        calls: to take one and give it back costs there what fifty events cost.
+
+        A connection whose answers were not all read is closed: they would be the next call's."""
         pool: Any = self.connection_pool
         connection = await self._ready(pool)
         try:
-            await connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
-            answers = await connection.answers(len(commands) + 2)
+            await connection.send_packed_command(connection.pack_commands(commands))
+            found: list[Any] = await connection.answers(len(commands))
         except BaseException:
             await connection.disconnect(nowait=True)
             await asyncio.shield(pool.release(connection))
             raise
         self._resting.append(connection)
-        return last_of(answers)
+        return found
 
     async def _ready(self, pool: Any) -> Any:
         """One that rests, if the server has not closed it meanwhile; else one of the pool's."""
@@ -77,6 +88,18 @@ async def transact(client: Client, *commands: Sequence[Any]) -> Any:
     for words in commands:
         pipe.execute_command(*words)
     return (await pipe.execute())[-1]
+
+
+async def each(client: Client, *commands: Sequence[Any]) -> list[Any]:
+    """The commands one after the other, and no transaction; their answers. A client without `each` makes it with its
+    pipeline."""
+    one_by_one = getattr(client, "each", None)
+    if one_by_one is not None:
+        return list(await one_by_one(*commands))
+    pipe = client.pipeline(transaction=False)
+    for words in commands:
+        pipe.execute_command(*words)
+    return list(await pipe.execute())
 
 
 def last_of(answers: Sequence[Any]) -> Any:

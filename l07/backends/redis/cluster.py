@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 
 from l07.backends.address import Address, Node
-from l07.backends.redis.client import Client, OneServer, client_of, send, transact
+from l07.backends.redis.client import Client, OneServer, client_of, each, send, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.rules import tag_of
 from l07.errors import BufferOtherKind
@@ -101,6 +101,10 @@ class ShardClient:
 
     async def step(self, *commands: Sequence[Any]) -> Any:
         return await self.on_owner(lambda client: transact(client, *commands))
+
+    async def each(self, *commands: Sequence[Any]) -> list[Any]:
+        """Commands that may be repeated as a whole: some of them may have been done before one was refused."""
+        return list(await self.on_owner(lambda client: each(client, *commands)))
 
     async def on_owner(self, call: Call) -> Any:
         """Run `call` with the client of the node that has the slot; after MOVED with the next one."""

@@ -28,6 +28,7 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 include "pack_hash.pxi"
+include "pack_xxh3.pxi"
 
 cdef enum:
     HEAD = 61
@@ -127,9 +128,8 @@ cdef bytes _packed(tuple half, bytes name, bytes own, Text key, Py_ssize_t numbe
     if PyBytes_GET_SIZE(name) > SHORT or track.size > SHORT or reason.size > SHORT or number > SHORT:
         return None
     cdef Py_ssize_t size = HEAD + SLICE + PyBytes_GET_SIZE(name) + track.size + reason.size + tie.size + key.size
-    cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(body)
-    covered = PyBytes_FromStringAndSize(NULL, whole)
-    cdef char* begin = PyBytes_AS_STRING(covered)
+    packed = PyBytes_FromStringAndSize(NULL, size + CHECK)
+    cdef char* begin = PyBytes_AS_STRING(packed)
     cdef char* at = begin
     at[0] = kind
     at = _put_float(_put_float(_put_float(at + 1, time_ms), score), confidence)
@@ -139,12 +139,12 @@ cdef bytes _packed(tuple half, bytes name, bytes own, Text key, Py_ssize_t numbe
     at = _put_bytes(_put_bytes(at, PyBytes_AS_STRING(own), SLICE), PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
     at = _put_bytes(_put_bytes(_put_bytes(at, track.at, track.size), reason.at, reason.size), tie.at, tie.size)
     at = _put_bytes(at, key.at, key.size)
-    _put_bytes(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-    cdef bytes sum_ = check(covered)
-    packed = PyBytes_FromStringAndSize(NULL, size + CHECK)
-    cdef char* out = PyBytes_AS_STRING(packed)
-    memcpy(out, begin, size)
-    memcpy(out + size, PyBytes_AS_STRING(sum_), CHECK)
+    cdef bytes sum_
+    if size + PyBytes_GET_SIZE(body) > L07_LONG:
+        _put(at, l07_xxh3(begin, size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)), CHECK)
+    else:
+        sum_ = check(begin[:size] + body)
+        memcpy(at, PyBytes_AS_STRING(sum_), CHECK)
     return packed
 
 

@@ -35,9 +35,7 @@ class Packing(AbstractConnection):
     async def answers(self, count: int) -> list[Any]:
         """So many, errors among them, within one time limit; the library has one for each."""
         parser, stream = cast(Any, self._parser), cast(asyncio.StreamReader, self._reader)
-        late = asyncio.get_running_loop().call_later(
-            self.socket_timeout or NEVER_S, stream.set_exception, NoAnswer("no answer in time")
-        )
+        late = asyncio.get_running_loop().call_later(self.socket_timeout or NEVER_S, _end, stream)
         try:
             return [await parser.read_response() for _ in range(count)]
         finally:
@@ -54,6 +52,10 @@ class SecureConnection(Packing, SSLConnection):
 
 class SocketConnection(Packing, UnixDomainSocketConnection):
     """A Unix socket."""
+
+
+def _end(stream: asyncio.StreamReader) -> None:
+    stream.set_exception(NoAnswer("no answer in time"))
 
 
 def _words(command: Iterable[Any]) -> list[Any]:

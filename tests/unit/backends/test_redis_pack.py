@@ -55,6 +55,20 @@ def test_a_key_has_the_digest_that_the_library_says(size: int) -> None:
 
 
 @needed
+@pytest.mark.parametrize("first", [0, 1, 63, 64, 65, 200, 1024, 70_000])
+@pytest.mark.parametrize("second", [0, 1, 40, 63, 64, 65, 176, 240, 241, 823, 824, 825, 1023, 1024, 1025, 5000])
+def test_a_check_is_what_the_library_says_of_both_texts_together(first: int, second: int) -> None:
+    from l07.backends.redis.pack import xxh3_64
+
+    data = random.Random(first * 7 + second).randbytes(first + second)
+    if len(data) > 240:
+        assert xxh3_64(data[:first], data[first:]) == int.from_bytes(wire._digest(data), "big")
+    else:
+        with pytest.raises(ValueError, match="too short"):
+            xxh3_64(data[:first], data[first:])
+
+
+@needed
 @pytest.mark.parametrize("seed", range(20))
 def test_packs_as_the_python_beside_it(seed: int) -> None:
     rng = random.Random(seed)

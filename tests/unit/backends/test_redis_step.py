@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import exceptions as lib
 
-from l07.backends.redis.client import OneServer, connect_socket, last_of
+from l07.backends.redis.client import OneServer, connect_socket, each, last_of
 
 CLOSE = b""
 LARGE = b"v" * 30_000_000  # more than any socket takes at once
@@ -29,7 +29,7 @@ async def a_server(says: Says) -> AsyncIterator[tuple[OneServer, list[int]]]:
         while data := await reader.read(1 << 20):
             came[number] += len(data)
             end = (end + data)[-400:]
-            if not end.endswith(b"EXEC\r\n"):
+            if not end.endswith((b"EXEC\r\n", b"LAST\r\n")):
                 writer.write(b"+OK\r\n" * data.count(b"CLIENT") + b"%0\r\n" * data.count(b"HELLO"))
                 continue
             steps, end = steps + 1, b""
@@ -77,6 +77,17 @@ async def test_a_server_that_says_half_is_waited_for_once(monkeypatch: pytest.Mo
             await client.step(("A", 1), ("B", 2))
         assert await client.step(("A", 1), ("B", 2)) == 1
     assert len(came) == 2
+
+
+async def test_commands_without_a_transaction_have_an_answer_each() -> None:
+    """And the first error comes out; the connection stays, for all answers were read."""
+    failed = b"+one\r\n-NOPERM not you\r\n:3\r\n"
+    good = b"+one\r\n*2\r\n:1\r\n$-1\r\n:%d\r\n"
+    async with a_server(lambda _, steps: failed if steps == 1 else good % steps) as (client, came):
+        with pytest.raises(lib.NoPermissionError):
+            await each(client, ("A", 1), ("B", 2), ("LAST",))
+        assert await each(client, ("A", 1), ("B", LARGE), ("LAST",)) == [b"one", [1, None], 2]
+    assert len(came) == 1
 
 
 async def test_an_error_in_the_transaction_is_raised_and_the_connection_stays() -> None:

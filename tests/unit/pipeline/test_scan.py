@@ -260,6 +260,14 @@ def test_an_event_with_spaces_is_what_the_careful_way_says(event: Any, monkeypat
         asked.clear()
 
 
+def test_the_values_of_records_are_as_long_as_python_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [None, b"", b"x" * 7, None, b"y" * 70_000]
+    records = [Record("t", 0, offset, 0, None, value, ()) for offset, value in enumerate(values)]
+    found = [compiled.value_bytes(records), compiled.value_bytes([])]
+    monkeypatch.setattr(compiled, "COMPILED", False)
+    assert found == [compiled.value_bytes(records), compiled.value_bytes([])] == [70_007, 0]
+
+
 def test_where_nothing_was_compiled_the_careful_way_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "COMPILED", False)
     batch = ingest([Slice(TopicPartition("t", 0), 0, 2, [at(tight(a_score())), at(b"{}")])], rules=rules())
