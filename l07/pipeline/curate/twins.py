@@ -1,6 +1,6 @@
 """Who is like whom: pairs of rows with their similarity, exact where both texts are at hand."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -100,10 +100,12 @@ def drop_duplicates(
         if value >= similarity:
             near[one].add(other)
             near[other].add(one)
+    many = Counter(member.exact for member in members.values())
+    like = {row: member for row, member in members.items() if row in near or many[member.exact] > 1}
     kept: dict[int, Member] = {}
     seen: set[str] = set()
     leave: dict[int, Member] = {}
-    for row, member in sorted(members.items(), key=lambda item: _rank(item[1], seed)):
+    for row, member in sorted(like.items(), key=lambda item: _rank(item[1], seed)):
         reason = _duplicate(row, member, kept, seen, near)
         if reason:
             leave[row] = member.but(table="", reasons=(*member.reasons, reason))
