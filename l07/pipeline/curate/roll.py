@@ -129,6 +129,8 @@ class Everyone(Mapping[str, Member]):
         self._listed: dict[str, Member] | None = None
 
     def __getitem__(self, key: str) -> Member:
+        if self._listed is not None:  # who walks through it asks for each: a search for every one would be quadratic
+            return self._listed[key]
         row = self._rows.get(key, -1)
         if row < 0:
             row = self._roll.find([key])[0]
