@@ -16,7 +16,7 @@ from l07.backends.parquet.schema import GROUPS, RUN, STANDING
 from l07.backends.parquet.sketches import open_bands
 from l07.domain.bands import Bands
 from l07.domain.dataset import Member
-from l07.domain.example import bucket
+from l07.domain.example import FEATURES, bucket
 from l07.errors import DatasetUnreadable
 from l07.pipeline.curate.columns import DECISION, I64, LEVEL, TABLE, Book, Column, Columns
 from l07.pipeline.curate.roll import F64, Grouping, Roll
@@ -26,6 +26,7 @@ CODED = (
 )  # fmt: skip
 SEPARATOR = "\x1f"
 FEATURE_COUNT = 13
+LENGTH = FEATURES.index("trace_chars")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class State:
         self.standing = _joined([read_table(folder / s.file("standing"), coded=CODED) for s in self.segments])
         if len(self.runs) != len(self.standing) or len(self.runs) != sum(s.rows for s in self.segments):
             raise DatasetUnreadable(f"{folder}: its segments have other numbers of rows than the manifest says")
+        self._length: dict[int, F64] = {}  # by segment
 
     def roll(self) -> "StoredRoll":
         columns = _columns(self.runs, self.standing)
@@ -71,13 +73,22 @@ class State:
         return [open_bands(path) for path in there if path.is_file()]
 
     @cached_property
+    def keys(self) -> pa.Array:
+        return self.runs.column("key").combine_chunks()
+
+    @cached_property
     def placed(self) -> Column:
         return np.asarray(self.standing.column("placed").to_numpy())
 
     def find(self, keys: Sequence[str]) -> list[int]:
-        wanted = pa.array(keys, pa.string())
-        found = pc.index_in(wanted, value_set=self.runs.column("key").combine_chunks())
-        return [int(row) for row in found.fill_null(-1).to_pylist()]
+        """Of many rows few are asked for: those are put into the table that all are held against."""
+        wanted = list(dict.fromkeys(keys))
+        places = pc.index_in(self.keys, value_set=pa.array(wanted, pa.string()))
+        rows = np.flatnonzero(pc.is_valid(places).to_numpy(zero_copy_only=False))
+        found = dict(
+            zip((wanted[place] for place in places.take(pa.array(rows)).to_pylist()), rows.tolist(), strict=True)
+        )
+        return [found.get(key, -1) for key in keys]
 
     def features(self, rows: I64) -> F64:
         """Read segment by segment: of a million rows they are a hundred megabytes."""
@@ -85,10 +96,24 @@ class State:
         for segment in self.segments:
             mine = np.flatnonzero((rows >= segment.first) & (rows < segment.first + segment.rows))
             if len(mine):
-                column = read_table(self.folder / segment.file("runs"), ["features"]).column("features")
-                taken = column.combine_chunks().take(pa.array(rows[mine] - segment.first))
-                out[mine] = _features(taken)
+                out[mine] = _features(self._features_in(segment).take(pa.array(rows[mine] - segment.first)))
         return out
+
+    def length(self) -> F64:
+        """Characters of each run; 0 where it was never measured."""
+        for segment in self.segments:
+            if segment.number not in self._length:
+                self._features_in(segment)
+        return np.concatenate([np.empty(0), *(self._length[segment.number] for segment in self.segments)])
+
+    def _features_in(self, segment: Segment) -> pa.Array:
+        """Who reads them learns the runs' lengths by the way: they are wanted at the end, and reading costs more."""
+        column = read_table(self.folder / segment.file("runs"), ["features"]).column("features").combine_chunks()
+        sizes = pc.list_value_length(column).to_numpy()
+        self._length[segment.number] = length = np.zeros(len(column))
+        known = sizes > LENGTH
+        length[known] = column.flatten().to_numpy()[(np.cumsum(sizes) - sizes)[known] + LENGTH]
+        return column
 
     def members(self, rows: Sequence[int]) -> list[Member]:
         at = np.asarray(rows, np.int64)
@@ -137,16 +162,16 @@ def _member(run: Mapping[str, Any], stands: Mapping[str, Any], features: tuple[f
 
 
 def _columns(runs: pa.Table, standing: pa.Table) -> Columns:
-    coded = {name: _coded(runs.column(name)) for name in ("task", "source", "domain", "task_type")}
-    reasons, lists = _coded(pc.binary_join(standing.column("reasons"), SEPARATOR))
+    named = {name: coded(runs.column(name)) for name in ("task", "source", "domain", "task_type")}
+    reasons, lists = coded(pc.binary_join(standing.column("reasons"), SEPARATOR))
     return Columns(
         table=_numbered(standing.column("table"), TABLE),
         decision=_numbered(standing.column("decision"), DECISION),
         level=_levels(runs.column("difficulty").to_numpy()),
-        task=coded["task"][0],
-        source=coded["source"][0],
-        domain=coded["domain"][0],
-        task_type=coded["task_type"][0],
+        task=named["task"][0],
+        source=named["source"][0],
+        domain=named["domain"][0],
+        task_type=named["task_type"][0],
         reasons=reasons,
         quality=standing.column("quality_score").to_numpy(),
         exact=_words(runs.column("exact"))[:, 0].astype("u8"),
@@ -155,15 +180,15 @@ def _columns(runs: pa.Table, standing: pa.Table) -> Columns:
         cluster=standing.column("cluster").to_numpy(),
         sketched=standing.column("sketched").to_numpy(),
         digest=_words(standing.column("digest")).view("u1").reshape(-1, 32),
-        tasks=Book(coded["task"][1]),
-        sources=Book(coded["source"][1]),
-        domains=Book(coded["domain"][1]),
-        task_types=Book(coded["task_type"][1]),
+        tasks=Book(named["task"][1]),
+        sources=Book(named["source"][1]),
+        domains=Book(named["domain"][1]),
+        task_types=Book(named["task_type"][1]),
         reason_lists=Book(tuple(text.split(SEPARATOR)) if text else () for text in lists),
     )
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[Column, list[str]]:
+def coded(column: pa.ChunkedArray) -> tuple[Column, list[str]]:
     """Numbers and the names that they stand for."""
     array = column.combine_chunks()
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
@@ -171,7 +196,7 @@ def _coded(column: pa.ChunkedArray) -> tuple[Column, list[str]]:
 
 
 def _numbered(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> Column:
-    codes, names = _coded(column)
+    codes, names = coded(column)
     return np.array([numbers[name] for name in names] or [0], "u1")[codes]
 
 

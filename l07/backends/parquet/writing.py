@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from l07.backends.croissant import FILE as CROISSANT
 from l07.backends.croissant import croissant
 from l07.backends.parquet.bodies import Bodies, table_of
+from l07.backends.parquet.everyone import everyone
 from l07.backends.parquet.files import (
     MANIFEST,
     file_entry,
@@ -24,12 +25,12 @@ from l07.backends.parquet.files import (
     write_json,
     write_table,
 )
-from l07.backends.parquet.reading import members_table, read_lines
+from l07.backends.parquet.reading import read_lines
 from l07.backends.parquet.schema import BODY, EVENTS, LINEAGE, STANDING
 from l07.backends.parquet.shards import FAN, Shelf, said_of, shards_of, tier
 from l07.backends.parquet.sketches import open_bands, write_bands
 from l07.backends.parquet.state import Segment, State, StoredRoll, groups_table, runs_table, standing_table
-from l07.backends.parquet_beside import COLUMNS, write_beside
+from l07.backends.parquet_beside import write_beside
 from l07.domain.dataset import SCHEMA, Member
 from l07.domain.deeds import DEEDS
 from l07.domain.quality import CurateRules
@@ -67,7 +68,8 @@ def write_version(
     manifest = _manifest(draft, parent=parent, track=track, rules=rules, batches=batches, golden=golden)
     manifest |= {"writes": write, "shards": said_of(shelf.shards), "segments": [asdict(one) for one in segments]}
     before = read_manifest(parent) if parent else None
-    manifest |= write_beside(output, members_table(output, COLUMNS), manifest, rules=rules, parent=before)
+    members = everyone(draft.columns, _everyone(draft, state), state)
+    manifest |= write_beside(output, members, manifest, rules=rules, parent=before)
     manifest["files"] = {name: file_entry(output / name) for name in names_in(output)}
     write_json(croissant(manifest), output / CROISSANT)
     manifest["files"][CROISSANT] = file_entry(output / CROISSANT)

@@ -37,8 +37,11 @@ def diversity(columns: Columns) -> dict[str, Any]:
 
 
 def _strata(parts: list[Column]) -> dict[str, Any]:
-    filled = _counts(np.unique(np.stack(parts), axis=1, return_inverse=True)[1])
-    possible = int(np.prod([len(np.unique(part)) for part in parts]))
+    code, possible = np.zeros(len(parts[0]), np.int64), 1
+    for part in parts:
+        names, numbers = _numbered(part)
+        code, possible = code * names + numbers, possible * names
+    filled = _counts(code)
     evenness = _entropy(filled) / float(np.log(len(filled))) if len(filled) > 1 else None
     return {
         "filled": len(filled),
@@ -46,6 +49,12 @@ def _strata(parts: list[Column]) -> dict[str, Any]:
         "coverage": round(len(filled) / possible, 6),
         "evenness": None if evenness is None else round(evenness, 6),
     }
+
+
+def _numbered(part: Column) -> tuple[int, Column]:
+    """How many numbers there are, and the same ones without gaps."""
+    there = np.bincount(part) > 0
+    return int(there.sum()), (np.cumsum(there) - 1)[part]
 
 
 def _counts(values: Column) -> I64:

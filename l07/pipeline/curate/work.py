@@ -246,5 +246,8 @@ def digest_of(columns: Columns) -> str:
     """dataset.version_digest, of the digests that are stored."""
     rows = np.ascontiguousarray(columns.digest[columns.table > TABLE[""]])
     words = rows.view(">u8").reshape(-1, 4)
-    order = np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
+    first = words[:, 0].astype("u8")
+    order = np.argsort(first)
+    if (np.diff(first[order]) == 0).any():  # digests that are no accident: as good as never
+        order = np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
     return digest_of_sorted(rows[order].tobytes())

@@ -17,6 +17,7 @@ from l07.domain.dataset import (
     Tally,
     assign,
     change,
+    digest_of_sorted,
     merge,
     next_number,
     refusal,
@@ -215,6 +216,12 @@ def test_a_digest_is_of_the_rows_in_tables_whatever_their_order() -> None:
     columns = Columns.of(rows)
     columns.digest[:] = [list(row_digest(member)) for member in rows]
     assert digest_of(columns) == version_digest(rows)
+
+
+def test_digests_that_begin_alike_are_still_in_order() -> None:
+    columns = Columns.of([a_member(f"{number}") for number in range(6)])
+    columns.digest[:] = [[7] * 8 + [9 - row] * 8 + [0] * 16 for row in range(6)]
+    assert digest_of(columns) == digest_of_sorted(b"".join(sorted(row.tobytes() for row in columns.digest)))
 
 
 def test_statistics_count_the_splits_and_say_why_the_others_are_out() -> None:

@@ -55,3 +55,15 @@ def test_it_stands_in_the_version_whatever_the_order_of_its_rows() -> None:
     assert isinstance(other, Draft)
     assert one.statistics["diversity"] == other.statistics["diversity"]
     assert one.statistics["diversity"]["tasks"]["different"] == 20
+
+
+def test_strata_are_the_different_lines_of_the_columns_that_make_them() -> None:
+    rng = np.random.default_rng(5)
+    for size in (1, 7, 300):
+        found = columns([0] * size)
+        for name, many in (("source", 4), ("domain", 9), ("task_type", 3), ("level", 3)):
+            getattr(found, name)[:] = rng.integers(0, many, size) * 2
+        parts = np.stack([found.source, found.domain, found.task_type, found.level])
+        told = diversity(found)["strata"]
+        assert told["filled"] == len(np.unique(parts, axis=1).T)
+        assert told["possible"] == np.prod([len(np.unique(part)) for part in parts])

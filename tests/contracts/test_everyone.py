@@ -1,0 +1,83 @@
+"""What is told of everyone while a version is written is what its files say afterwards."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from l07.backends.parquet import read_manifest, writing
+from l07.backends.parquet.everyone import everyone
+from l07.backends.parquet.reading import members_table
+from l07.backends.parquet.state import State
+from l07.backends.parquet_beside import Everyone, _as_met
+from l07.domain.example import FEATURES
+from tests.curation import a_conversation, a_revision, a_row, a_world
+from tests.versions import a_version
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Everyone]:
+    """Of each version that is written."""
+    found: list[Everyone] = []
+
+    def kept(output: Path, members: Everyone, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        found.append(members)
+        return write_beside(output, members, *args, **kwargs)
+
+    write_beside = writing.write_beside
+    monkeypatch.setattr(writing, "write_beside", kept)
+    return found
+
+
+def test_what_is_told_while_a_version_is_written_is_what_its_files_say(told: list[Everyone], tmp_path: Path) -> None:
+    rows = a_world(5, tasks=20, runs=30)
+    first = a_version(tmp_path, *rows)
+    own = [a_row(f"own{n}", messages=a_conversation(f"an own task {n}"), model_version="m:1") for n in range(3)]
+    anew = [a_revision(row.key.split(":")[1], score=95.0, confidence=0.99) for row in rows[:4]]
+    second = a_version(tmp_path, *own, *anew, parent=first, number=2, others=5)
+    for folder, members in zip((first, second), told, strict=True):
+        state = State(folder, read_manifest(folder))
+        assert as_lists(everyone(state.roll().columns, {}, state)) == as_lists(members)
+        table = members_table(folder, ("key", "batch_id", "model_version", "features", "confidence", "table"))
+        assert members.keys.to_pylist() == table["key"].to_pylist()
+        assert [members.batches[n] for n in members.batch] == table["batch_id"].to_pylist()
+        assert [members.models[n] for n in members.model] == table["model_version"].to_pylist()
+        assert members.confidence.tolist() == table["confidence"].to_pylist()
+        lengths = [row[FEATURES.index("trace_chars")] if row else 0.0 for row in table["features"].to_pylist()]
+        assert members.length.tolist() == lengths
+
+
+def as_lists(members: Everyone) -> dict[str, Any]:
+    """But for the columns and the books: a number stands for the same name."""
+    plain = {
+        one.name: getattr(members, one.name).tolist()
+        for one in fields(members)
+        if one.name in ("difficulty", "confidence", "length")
+    }
+    return plain | {"keys": members.keys.to_pylist(), "tables": members.columns.table.tolist()}
+
+
+def test_lengths_are_the_same_whether_the_features_were_read_before_or_not(tmp_path: Path) -> None:
+    folder = a_version(tmp_path, *a_world(5, tasks=20, runs=30))
+    asked, fresh = (State(folder, read_manifest(folder)) for _ in range(2))
+    asked.features(np.array([3, 1]))
+    assert asked.length().tolist() == fresh.length().tolist()
+
+
+def test_keys_are_found_however_often_they_are_asked_for(tmp_path: Path) -> None:
+    folder = a_version(tmp_path, *a_world(5, tasks=20, runs=30))
+    state = State(folder, read_manifest(folder))
+    keys = state.keys.to_pylist()
+    assert state.find([keys[7], "execution:nobody", keys[0], keys[7]]) == [7, -1, 0, 7]
+    assert state.find([]) == []
+
+
+def test_numbers_as_met_are_those_of_a_dictionary() -> None:
+    rng = np.random.default_rng(3)
+    for size in (0, 1, 5, 400):
+        codes = rng.integers(0, 30, size).astype("i4")
+        assert _as_met(codes).tolist() == pc.dictionary_encode(pa.array(codes)).indices.to_pylist()
