@@ -24,7 +24,7 @@ from l07.domain.marks import SUBJECT, Marks
 from l07.errors import CuratorDied, GoldenUnreadable, disk_errors
 from l07.ports import Curated, CurateRequest
 
-if TYPE_CHECKING:  # the worker imports these; they bring in numpy, sklearn, pyarrow and re2
+if TYPE_CHECKING:  # the worker imports these; they bring in numpy, pyarrow and re2
     from l07.pipeline.curate.build import Golden
 
 Result = TypeVar("Result")

@@ -1,10 +1,9 @@
-"""Runs that are built unlike the others of their source: an isolation forest on structural features. The only place
-with sklearn.
+"""Runs that are built unlike the others of their source: an isolation forest on structural features.
 
-Source: Liu, Ting, Zhou, 2008. Departures: features are scaled robustly within (source, domain), so that a rare domain
-is not an outlier for being rare; a score is read as a rank within (source, domain), since 0.15 of -score_samples
-means nothing; and a rank alone decides nothing: some run is always the strangest. contamination stays "auto": a fixed
-share would throw that share away from perfect data.
+Departures from forest.py's source: features are scaled robustly within (source, domain), so that a rare domain
+is not an outlier for being rare; a score is read as a rank within (source, domain), since a score of 0.15
+means nothing; and a rank alone decides nothing: some run is always the strangest. There is no share of outliers to
+set: a fixed one would throw that share away from perfect data.
 """
 
 from collections import defaultdict
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from l07.domain.forest import anomaly
+
 F64 = npt.NDArray[np.float64]
 
 MIN_ROWS = 30  # fewer of a (source, domain) have no median worth the name: no judgement
-RESERVOIR = 10_000  # rows of a source that a forest is fitted on at most
-TREES, SAMPLES = 50, 256
+RESERVOIR = 10_000  # older rows of a source that new ones are held against at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +78,11 @@ def _of_source(runs: Sequence[Run], *, seed: int) -> dict[str, Strangeness]:
 
 
 def _scores(runs: Sequence[Run], judged: Mapping[str, Sequence[int]], rows: Sequence[int], *, seed: int) -> F64:
-    from sklearn.ensemble import IsolationForest
-
     table = np.log1p(np.array([run.features for run in runs], dtype=np.float64))
     for members in judged.values():
         table[members] = _robust(table[members])
-    known = table[list(rows)]
-    picked = known
-    if len(known) > RESERVOIR:
-        picked = known[np.random.default_rng(seed).choice(len(known), RESERVOIR, replace=False)]
-    forest = IsolationForest(
-        n_estimators=TREES, max_samples=min(SAMPLES, len(picked)), contamination="auto", random_state=seed % 2**32
-    )
-    forest.fit(picked)
     scores = np.full(len(runs), np.nan)
-    scores[list(rows)] = np.round(-forest.score_samples(known), 9)
+    scores[rows] = np.round(anomaly(table[rows], seed=seed), 9)
     return scores
 
 

@@ -164,5 +164,5 @@ async def test_the_curator_starts_no_process_before_it_is_asked(tmp_path) -> Non
 def test_importing_this_file_brings_in_no_brand() -> None:
     code = "import sys, l07.backends.open; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    brands = {"redis", "sqlite3", "pyarrow", "sklearn", "numpy", "torch", "l07.backends.sqlite", "l07.backends.store"}
+    brands = {"redis", "sqlite3", "pyarrow", "numpy", "torch", "l07.backends.sqlite", "l07.backends.store"}
     assert brands & set(loaded) == set()

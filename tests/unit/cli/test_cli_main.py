@@ -16,7 +16,6 @@ HEAVY = (
     "sqlite3",
     "numpy",
     "pyarrow",
-    "sklearn",
     "torch",
     "asyncio",
     "l07.settings",

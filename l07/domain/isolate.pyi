@@ -1,0 +1,3 @@
+from l07.domain.forest import I32, I64, U64
+
+def lengths(table: I32, chance: U64, expected: I64, total: I64) -> None: ...
