@@ -84,4 +84,4 @@ def _copies(run: Run, other: Run, rng: random.Random, each: int) -> Iterator[Cop
         if made is not None:
             each -= 1
             features, reading = measure(made.messages, made.goal), read(made.messages, made.goal)
-            yield Copy((*(features[name] for name in FEATURES), *reading.values), reading.trail.pack())
+            yield Copy((*(features[name] for name in FEATURES), *reading.values), reading.trail)

@@ -3,7 +3,7 @@
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport floor
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
 cdef enum:
@@ -13,6 +13,9 @@ cdef enum:
     REACH = 8
     STEP = 64
     MOST_NODES = 255
+    MOST_COLUMNS = 1023  # a cell's place has 16 bits
+
+cdef double CLOSE = 1 - 1e-9  # a gain below this part of another cannot be above it, however both are rounded
 
 cdef struct Node:
     Py_ssize_t start  # its rows are order[start:end]
@@ -28,9 +31,13 @@ cdef struct Node:
 cdef struct Grower:
     const uint8_t* codes
     int columns
+    int varied  # columns that have more than one code
+    int32_t* column  # of each of those its number,
+    int32_t* first  # where its cells begin, and behind the last where they end
+    uint16_t* places  # of each row's codes among a node's cells
     Py_ssize_t cells  # of a node's sums
     int64_t* packed  # of a row: gradient, weight and one
-    int64_t* sums  # of each node, [column, code]
+    int64_t* sums  # of each node
     int32_t* order
     int32_t* aside
     Node* nodes
@@ -56,32 +63,32 @@ cdef inline int64_t _count(int64_t cell) noexcept nogil:
 cdef void _sum(Grower* g, int node) noexcept nogil:
     cdef int64_t* sums = g.sums + node * g.cells
     cdef Py_ssize_t i
-    cdef int column
-    cdef const uint8_t* codes
+    cdef int k
+    cdef const uint16_t* places
     cdef int64_t cell
     memset(sums, 0, g.cells * sizeof(int64_t))
     for i in range(g.nodes[node].start, g.nodes[node].end):
-        codes = g.codes + g.order[i] * <Py_ssize_t>g.columns
+        places = g.places + g.order[i] * <Py_ssize_t>g.varied
         cell = g.packed[g.order[i]]
-        for column in range(g.columns):
-            sums[column * BINS + codes[column]] += cell
+        for k in range(g.varied):
+            sums[places[k]] += cell
 
 
 cdef void _best(Grower* g, int number) noexcept nogil:
     cdef Node* node = &g.nodes[number]
     cdef const int64_t* sums
     cdef Py_ssize_t rows = node.end - node.start
-    cdef int column, code
+    cdef int k, code
     cdef int64_t cell, at, count
-    cdef double gradient, weight, other, gain, most = -1.0
+    cdef double gradient, weight, other, left, right, gain, most = -1.0
     cdef double whole = <double>node.gradient, heavy = <double>node.weight, ridge = <double>g.ridge
     node.gain = 0.0
     if rows < 2 * g.least_rows:
         return
-    for column in range(g.columns):
-        sums = g.sums + number * g.cells + column * BINS
+    for k in range(g.varied):
+        sums = g.sums + number * g.cells + g.first[k]
         cell = 0
-        for code in range(BINS):
+        for code in range(g.first[k + 1] - g.first[k]):
             at = sums[code]
             if at == 0:  # nobody: what was said of the code before holds
                 continue
@@ -93,15 +100,19 @@ cdef void _best(Grower* g, int number) noexcept nogil:
                 break
             gradient, weight = <double>_gradient(cell), <double>_weight(cell)
             other = whole - gradient
-            gain = gradient * gradient / (weight + ridge)
-            gain = gain + other * other / (heavy - weight + ridge)
+            gradient, other = gradient * gradient, other * other
+            left, right = weight + ridge, heavy - weight + ridge
+            if gradient * right + other * left < most * CLOSE * (left * right):  # a division takes longer
+                continue
+            gain = gradient / left + other / right
             if gain > most:
-                most, node.column, node.code = gain, column, code
+                most, node.column, node.code = gain, g.column[k], code
     node.gain = most - whole * whole / (heavy + ridge)
 
 
-cdef void _split(Grower* g, int number, int left) noexcept nogil:
-    """The rows of a node go to the two children, each in their order; the sums of the larger are what is left."""
+cdef void _split(Grower* g, int number, int left, bint last) noexcept nogil:
+    """The rows of a node go to the two children, each in their order; the sums of the larger are what is left. Nobody
+    asks the children of the last split for theirs."""
     cdef Node* node = &g.nodes[number]
     cdef Node* small
     cdef Py_ssize_t i, at = node.start, others = 0
@@ -132,7 +143,7 @@ cdef void _split(Grower* g, int number, int left) noexcept nogil:
     g.nodes[other].gradient = node.gradient - small.gradient
     g.nodes[other].weight = node.weight - small.weight
     g.nodes[left].left = g.nodes[left + 1].left = 0
-    if node.end - node.start - (small.end - small.start) < 2 * g.least_rows:
+    if last or node.end - node.start - (small.end - small.start) < 2 * g.least_rows:
         g.nodes[child].gain = g.nodes[other].gain = 0.0
         return
     _sum(g, child)
@@ -161,7 +172,7 @@ cdef int _tree(Grower* g, Py_ssize_t rows) noexcept nogil:
                 node = number
         if g.nodes[node].gain <= 0:
             break
-        _split(g, node, count)
+        _split(g, node, count, leaves + 1 == g.leaves)
         count += 2
     for number in range(count):
         g.nodes[number].value = <int64_t>floor(
@@ -170,19 +181,44 @@ cdef int _tree(Grower* g, Py_ssize_t rows) noexcept nogil:
     return count
 
 
+cdef void _lay_out(Grower* g, Py_ssize_t rows) noexcept nogil:
+    """Cells for the codes that there are, and each row's places among them."""
+    cdef Py_ssize_t i
+    cdef int column, k
+    cdef uint8_t least, most, code
+    cdef uint16_t* places = g.places
+    g.varied, g.first[0] = 0, 0
+    for column in range(g.columns):
+        least = most = g.codes[column]
+        for i in range(1, rows):
+            code = g.codes[i * g.columns + column]
+            least, most = min(least, code), max(most, code)
+        if least < most:
+            g.column[g.varied] = column
+            g.first[g.varied + 1] = g.first[g.varied] + most + 1
+            g.varied += 1
+    g.cells = g.first[g.varied]
+    for i in range(rows):
+        for k in range(g.varied):
+            places[k] = <uint16_t>(g.first[k] + g.codes[i * g.columns + g.column[k]])
+        places += g.varied
+
+
 def grown(
     const uint8_t[:, ::1] codes, const uint8_t[::1] says, const uint8_t[:, ::1] asked, int64_t[::1] found, growth,
     const int64_t[::1] chance, const int64_t[::1] weight,
 ):
-    """See growing.py. At most 8191 rows, and 128 leaves."""
+    """See growing.py. At most 8191 rows, 128 leaves and 1023 columns."""
     cdef Py_ssize_t rows = codes.shape[0], i
     cdef int columns = codes.shape[1], leaves = growth.leaves, trees = growth.trees, number, tree, count
     cdef int64_t place, most = REACH * <int64_t>SCORE
     cdef const uint8_t* row
     cdef Grower g
-    if rows > 8191 or leaves > 128 or asked.shape[1] != columns or says.shape[0] != rows or found.shape[0] != asked.shape[0]:
-        raise ValueError("more rows or leaves than the sums have bits for, or tables that do not fit")
-    g.columns, g.cells = columns, columns * BINS
+    if rows > 8191 or leaves > 128 or columns > MOST_COLUMNS:
+        raise ValueError("more rows, leaves or columns than the sums have bits for")
+    if asked.shape[1] != columns or says.shape[0] != rows or found.shape[0] != asked.shape[0]:
+        raise ValueError("tables that do not fit")
+    g.columns = columns
     g.leaves, g.least_rows, g.rate = leaves, growth.least_rows, growth.rate
     g.ridge = growth.ridge * GRADIENT
     if asked.shape[0] == 0:
@@ -193,12 +229,16 @@ def grown(
     g.packed = <int64_t*>PyMem_Malloc(rows * sizeof(int64_t))
     g.order = <int32_t*>PyMem_Malloc(rows * sizeof(int32_t))
     g.aside = <int32_t*>PyMem_Malloc(rows * sizeof(int32_t))
-    g.sums = <int64_t*>PyMem_Malloc(2 * leaves * g.cells * sizeof(int64_t))
+    g.column = <int32_t*>PyMem_Malloc(columns * sizeof(int32_t))
+    g.first = <int32_t*>PyMem_Malloc((columns + 1) * sizeof(int32_t))
+    g.places = <uint16_t*>PyMem_Malloc(rows * columns * sizeof(uint16_t))
+    g.sums = <int64_t*>PyMem_Malloc(2 * leaves * columns * BINS * sizeof(int64_t))
     g.nodes = <Node*>PyMem_Malloc(2 * leaves * sizeof(Node))
     try:
-        if not (scores and g.packed and g.order and g.aside and g.sums and g.nodes):
+        if not (scores and g.packed and g.order and g.aside and g.column and g.first and g.places and g.sums and g.nodes):
             raise MemoryError
         with nogil:
+            _lay_out(&g, rows)
             for i in range(rows):
                 scores[i] = prior
             for tree in range(trees):
@@ -223,5 +263,8 @@ def grown(
         PyMem_Free(g.packed)
         PyMem_Free(g.order)
         PyMem_Free(g.aside)
+        PyMem_Free(g.column)
+        PyMem_Free(g.first)
+        PyMem_Free(g.places)
         PyMem_Free(g.sums)
         PyMem_Free(g.nodes)

@@ -6,7 +6,7 @@ from dataclasses import InitVar, dataclass, field
 
 from l07.domain.doubt.copies import Texts, copies
 from l07.domain.doubt.habits import CONTEXT, Counted, Habits, habits_of
-from l07.domain.doubt.trail import CONSISTENCY, Trail
+from l07.domain.doubt.trail import CONSISTENCY
 from l07.domain.example import FEATURES
 from l07.domain.selection import keyed_hash, lowest
 
@@ -26,7 +26,7 @@ class Attempt:
     task: str
     accepted: bool  # what the gates say
     features: tuple[float, ...]  # FEATURES, then CONSISTENCY
-    trail: Trail
+    trail: bytes  # packed
     new: bool
     content: str = ""  # digest of the text; "" is not remembered
 
@@ -63,7 +63,7 @@ class Source:
             self._rows[attempt.key] = (*attempt.features, *self.context(attempt, attempt.trail))
         return self._rows[attempt.key]
 
-    def context(self, attempt: Attempt, trail: Trail) -> tuple[float, ...]:
+    def context(self, attempt: Attempt, trail: bytes) -> tuple[float, ...]:
         """Of the attempt with this trail, against everybody else."""
         own = attempt.trail if attempt.key in self._counted else None
         return self.habits.compare(attempt.task, trail, own, self._left_out(attempt))
@@ -82,7 +82,7 @@ class Source:
         chosen = {key: accepted[key].content for key in self.some(accepted.values(), FAULTY, "faulty")}
         found = copies(chosen, texts, each=min(MOST_COPIES, 1 + FAULTY // (2 * max(1, len(chosen)))), seed=self.seed)
         return [
-            (accepted[key], (*copy.values, *self.context(accepted[key], Trail.unpack(copy.trail))))
+            (accepted[key], (*copy.values, *self.context(accepted[key], copy.trail)))
             for key, of_run in found.items()
             for copy in of_run
         ]

@@ -58,10 +58,10 @@ class Trail(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One run, read: the values of CONSISTENCY and the trail."""
+    """One run, read: the values of CONSISTENCY and the trail, packed."""
 
     values: tuple[float, ...]
-    trail: Trail
+    trail: bytes
 
 
 class _Call(NamedTuple):
@@ -87,7 +87,7 @@ def read(messages: Messages, goal: str) -> Reading:
         float(_after_last_output(messages)),
         _ending(messages),
     )
-    return Reading(tuple([round(value, 6) for value in values]), Trail(_digest(answer), steps))
+    return Reading(tuple([round(value, 6) for value in values]), Trail(_digest(answer), steps).pack())
 
 
 def _calls(messages: Messages) -> list[_Call]:

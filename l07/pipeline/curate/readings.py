@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from heapq import heappush, heappushpop
 
 from l07.domain.dataset import Member
-from l07.domain.doubt import CONSISTENCY, Memory, Reading, Run, Texts, Trail, read
+from l07.domain.doubt import CONSISTENCY, Memory, Reading, Run, Texts, read
 from l07.domain.example import TrainingExample
 from l07.domain.selection import keyed_hash
 
@@ -51,8 +51,8 @@ def readings_of(contents: Mapping[str, str], texts: Texts) -> dict[str, Reading]
 
 
 def _packed(reading: Reading) -> bytes:
-    return _VALUES.pack(*reading.values) + reading.trail.pack()
+    return _VALUES.pack(*reading.values) + reading.trail
 
 
 def _unpacked(packed: bytes) -> Reading:
-    return Reading(_VALUES.unpack_from(packed), Trail.unpack(packed[_VALUES.size :]))
+    return Reading(_VALUES.unpack_from(packed), packed[_VALUES.size :])

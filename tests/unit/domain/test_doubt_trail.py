@@ -50,7 +50,7 @@ def test_outputs_find_their_calls_by_id() -> None:
     calls = called("a", "1", x="alpha")
     calls["tool_calls"] += called("b", "2", x="beta")["tool_calls"]
     in_order = [calls, returned("a", "1", "alpha"), returned("b", "2", "beta")]
-    assert read(in_order, "g").trail.steps == read([in_order[0], in_order[2], in_order[1]], "g").trail.steps
+    assert read(in_order, "g").trail == read([in_order[0], in_order[2], in_order[1]], "g").trail
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_outputs_find_their_calls_by_id() -> None:
 def test_whatever_an_output_is_it_is_read(content: object) -> None:
     reading = read(with_content(a_purchase(1), 2, content).messages, a_purchase(1).goal)
     assert len(reading.values) == len(CONSISTENCY)
-    assert Trail.unpack(reading.trail.pack()) == reading.trail
+    assert Trail.unpack(reading.trail).pack() == reading.trail
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "user", "content": "hi"}], [called("a", "1")]])
 def test_a_run_of_next_to_nothing_is_read(messages: list[dict[str, object]]) -> None:
     reading = read(messages, "")
     assert all(-1 <= number <= 4 for number in reading.values)
-    assert Trail.unpack(reading.trail.pack()) == reading.trail
+    assert Trail.unpack(reading.trail).pack() == reading.trail
 
 
 # ------------------------------------------------------------------ against the others
