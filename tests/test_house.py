@@ -47,6 +47,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "cryptography": ("l07/domain/seal.py",),
     "re2": ("l07/domain/scrub", "l07/domain/injection"),
     "prometheus_client": ("l07/service/health.py",),
+    "uvloop": ("l07/service/entry.py",),
     "cloudevents": ("l07/events/cloudevents.py",),
 }
 

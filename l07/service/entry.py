@@ -24,6 +24,11 @@ from l07.service.ingesting import stopping
 from l07.settings import Settings, load_settings
 from l07.telemetry import log_to_stderr
 
+try:
+    import uvloop
+except ImportError:  # there is none for this platform
+    uvloop = None  # type: ignore[assignment]
+
 log = logging.getLogger("l07.consumer")
 
 
@@ -47,7 +52,8 @@ def run_consumer(name: str, main: Main, environ: Mapping[str, str] | None = None
     try:
         settings = load_settings(environ).settings
         log_to_stderr(settings.log_level)
-        asyncio.run(_run(name, main, settings))
+        with asyncio.Runner(loop_factory=event_loop()) as runner:
+            runner.run(_run(name, main, settings))
     except L07Error as err:
         log.error("consumer_failed", extra={"consumer": name, "code": err.code, "why": err.message})
         return 1
@@ -56,10 +62,16 @@ def run_consumer(name: str, main: Main, environ: Mapping[str, str] | None = None
     return 0
 
 
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it is installed; else None, which is asyncio's own: the same, and a slice costs a tenth more."""
+    return None if uvloop is None else uvloop.new_event_loop
+
+
 async def _run(name: str, main: Main, settings: Settings) -> None:
     running = Running(settings, Health(name, stall_s=settings.health.stall_s))
     async with served(running.health, settings.health) as port, stopping(running.stop):
-        said = {"consumer": name, "pid": os.getpid(), "port": port, "compiled": COMPILED}
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        said = {"consumer": name, "pid": os.getpid(), "port": port, "compiled": COMPILED, "loop": loop}
         log.info("consumer_started", extra=said)
         keep_freed_memory()
         cloudevents.writer()

@@ -24,12 +24,16 @@ class Packing(AbstractConnection):
         return [_joined([_words(command) for command in commands])]
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """What the system takes at once needs no time limit; the library makes a task for each write to have one."""
-        if self.is_connected and self._writer is not None and isinstance(command, list):
+        """Handed to the system, and no more: whoever sends waits for the answer within a time limit, and one command is all
+        that lies here. The library waits for the writing too, with a task for its own limit."""
+        if (
+            self.is_connected
+            and self._writer is not None
+            and isinstance(command, list)
+            and not self._writer.is_closing()
+        ):
             self._writer.writelines(command)
-            if self._writer.transport.get_write_buffer_size() == 0 and not self._writer.is_closing():
-                return
-            command = []  # the rest is on its way: what follows waits for it
+            return
         await super().send_packed_command(command, check_health)
 
     async def answers(self, count: int) -> list[Any]:

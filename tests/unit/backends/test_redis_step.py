@@ -2,9 +2,10 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import exceptions as lib
@@ -19,15 +20,21 @@ NO, LATER = lib.ResponseError("no"), lib.ResponseError("later")
 
 
 @asynccontextmanager
-async def a_server(says: Says) -> AsyncIterator[tuple[OneServer, list[int]]]:
-    """Answers each EXEC as told; the second value: the bytes that came on each connection."""
+async def a_server(says: Says, *, reads: int = 1 << 40) -> AsyncIterator[tuple[OneServer, list[int]]]:
+    """Answers each EXEC as told; the second value: the bytes that came on each connection. `reads`: of its first one."""
     came: list[int] = []
+    served: list[asyncio.Task[Any] | None] = []
+    left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, steps, end = len(came), 0, b""
+        served.append(asyncio.current_task())
         came.append(0)
         while data := await reader.read(1 << 20):
             came[number] += len(data)
+            if number == 0 and came[0] > reads:
+                await left.wait()
+                break
             end = (end + data)[-400:]
             if not end.endswith((b"EXEC\r\n", b"LAST\r\n")):
                 writer.write(b"+OK\r\n" * data.count(b"CLIENT") + b"%0\r\n" * data.count(b"HELLO"))
@@ -42,7 +49,9 @@ async def a_server(says: Says) -> AsyncIterator[tuple[OneServer, list[int]]]:
         async with await asyncio.start_unix_server(serve, f"{folder}/s"):
             client = connect_socket(Path(folder) / "s")
             yield client, came
+            left.set()
             await client.aclose()
+            await asyncio.gather(*filter(None, served))
 
 
 GOOD = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n:%d\r\n"
@@ -77,6 +86,36 @@ async def test_a_server_that_says_half_is_waited_for_once(monkeypatch: pytest.Mo
             await client.step(("A", 1), ("B", 2))
         assert await client.step(("A", 1), ("B", 2)) == 1
     assert len(came) == 2
+
+
+def on_uvloop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """The consumers' loop, where there is one: it hands large writes to the system in another way."""
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+
+
+def test_on_the_consumers_loop_what_is_more_than_the_system_takes_arrives_whole() -> None:
+    on_uvloop(test_what_is_more_than_the_system_takes_arrives_whole)
+
+
+async def stalled() -> None:
+    """Nobody waits for the write; the answer's limit is the write's too, and the connection is not used again."""
+    async with a_server(lambda number, _: GOOD % number, reads=len(LARGE) // 2) as (client, came):
+        client.connection_pool.connection_kwargs["socket_timeout"] = 0.3
+        with pytest.raises(lib.TimeoutError):
+            await client.step(("A", LARGE), ("B", 2))
+        assert await client.step(("A", 1), ("B", 2)) == 1
+    assert len(came) == 2
+    assert came[0] < len(LARGE)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_server_that_reads_nothing_is_waited_for_no_longer_than_for_an_answer(loop: str) -> None:
+    if loop == "uvloop":
+        on_uvloop(stalled)
+    else:
+        asyncio.run(stalled())
 
 
 async def test_commands_without_a_transaction_have_an_answer_each() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from l07.errors import BusDamaged, BusUnavailable
+from l07.service import entry
 from l07.service.entry import Running, run_consumer, within_grace
 from l07.telemetry import log
 
@@ -31,6 +32,22 @@ def test_a_consumer_that_ends_by_itself_leaves_with_status_zero(capsys: pytest.C
 
     assert run_consumer("curate", main, {"L07_SEED": "9", "L07_LOG_LEVEL": "info"}) == 0
     assert [line["event"] for line in said(capsys)] == ["consumer_started", "consumer_ended"]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_consumer_runs_on_the_faster_loop_where_there_is_one(
+    installed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if installed:
+        pytest.importorskip("uvloop")
+    else:
+        monkeypatch.setattr(entry, "uvloop", None)
+
+    async def main(_: Running) -> None:
+        return
+
+    assert run_consumer("curate", main, {"L07_LOG_LEVEL": "info"}) == 0
+    assert said(capsys)[0]["loop"] == ("uvloop" if installed else "asyncio")
 
 
 @pytest.mark.parametrize(("environ", "code"), [({"L07_NOTHING": "1"}, "E7500"), ({"L07_HEALTH__PORT": "-1"}, "E7501")])
