@@ -11,10 +11,13 @@ from l07.domain.digests import digests_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
 from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scanner_named, scores_of, weighed
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
-from l07.domain.scrub import SCRUBBED, Scrubbed, policy_of, scrub
+from l07.domain.scrub import SCRUBBED, Policy, Scrubbed, policy_of, scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
 
+AT_ONCE = (
+    64  # rows; the automata of a look are larger than a processor's cache: changing the look at each row costs double
+)
 _figures = itemgetter(*FEATURES)
 
 
@@ -93,7 +96,7 @@ def read_in(
     seen: set[str] = set()
     for batch in batches:
         ident = batch.seal.batch_id
-        fresh: dict[str, Fresh] = {}
+        new: list[SealedRow] = []
         for row in sorted(batch.rows, key=_row_order):
             if row.revision:
                 yield row.key, Revision(row, ident, _subject_of(row, hashed))
@@ -101,7 +104,9 @@ def read_in(
                 counts["already_in_dataset"] += 1
             else:
                 seen.add(row.key)
-                fresh[row.key] = _fresh(row, ident, rules, counts, hashed)
+                new.append(row)
+        some = (new[at : at + AT_ONCE] for at in range(0, len(new), AT_ONCE))
+        fresh = {key: one for rows in some for key, one in _fresh(rows, ident, rules, counts, hashed)}
         fresh |= _in_campaigns(fresh, rules)
         quarantined = sum(one.member.decision == "QUARANTINE" for one in fresh.values())
         if quarantined:
@@ -119,33 +124,47 @@ def _subject_of(row: SealedRow, hashed: Hashed) -> str:
     return hashed(named) if named else ""
 
 
-def _fresh(row: SealedRow, batch_id: str, rules: CurateRules, counts: Counter[str], hashed: Hashed) -> Fresh:
-    example = extract(
+def _fresh(
+    rows: Sequence[SealedRow], batch_id: str, rules: CurateRules, counts: Counter[str], hashed: Hashed
+) -> Iterator[tuple[str, Fresh]]:
+    """One look at all rows, then the next one at all of them."""
+    runs = [_extracted(row, batch_id) for row in rows]
+    sound = [run for run in runs if not isinstance(run, NoExample)]
+    policy = policy_of(rules)
+    read = [_inspected(run, rules) for run in sound]
+    clean = [scrub(run.goal, run.messages, run.tools, policy=policy, task=(run.goal,)) for run in sound]
+    looks = zip(read, clean, strict=True)
+    for row, run in zip(rows, runs, strict=True):
+        subject = hashed(run.subject_id) if run.subject_id else ""
+        if isinstance(run, NoExample):
+            reasons = tuple(dict.fromkeys((*row.reasons, run.reason)))
+            yield row.key, Fresh(_nothing(row, batch_id, reasons, subject), None, None)
+            continue
+        found, scrubbed = next(looks)
+        verdict = judge(run, row.decision, row.reasons, complete=rules.completeness)
+        verdict = weighed(verdict, found, threshold=rules.injection_threshold)
+        example, verdict = _cleaned(run, verdict, scrubbed, policy, counts)
+        member = _member(example, verdict, batch_id, subject, scores_of(found))
+        keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
+        yield row.key, Fresh(member, example if keep else None, example.provenance, found)
+
+
+def _extracted(row: SealedRow, batch_id: str) -> TrainingExample | NoExample:
+    return extract(
         row.key, row.trace, row.evaluation, score=row.score, confidence=row.confidence,
         trace_at=row.trace_at, evaluation_at=row.evaluation_at, request=row.request, request_at=row.request_at, batch_id=batch_id,
     )  # fmt: skip
-    subject = hashed(example.subject_id) if example.subject_id else ""
-    if isinstance(example, NoExample):
-        reasons = tuple(dict.fromkeys((*row.reasons, example.reason)))
-        return Fresh(_nothing(row, batch_id, reasons, subject), None, None)
-    found = _inspected(example, rules)
-    verdict = judge(example, row.decision, row.reasons, complete=rules.completeness)
-    verdict = weighed(verdict, found, threshold=rules.injection_threshold)
-    policy = policy_of(rules)
-    clean = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
-    if clean.secrets or clean.personal or clean.kept:
-        if spill := clean.spill(policy):
-            verdict = Verdict("QUARANTINE", (*verdict.reasons, *spill))
-        else:
-            counts.update(clean.counts())
-            example, verdict = _cleaned(example, verdict, clean)
-    member = _member(example, verdict, batch_id, subject, scores_of(found))
-    keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
-    return Fresh(member, example if keep else None, example.provenance, found)
 
 
-def _cleaned(example: TrainingExample, verdict: Verdict, clean: Scrubbed) -> tuple[TrainingExample, Verdict]:
-    """Without what was replaced, and a note of it."""
+def _cleaned(
+    example: TrainingExample, verdict: Verdict, clean: Scrubbed, policy: Policy, counts: Counter[str]
+) -> tuple[TrainingExample, Verdict]:
+    """Without what was replaced, and a note of it; a spill as it is, and why."""
+    if not (clean.secrets or clean.personal or clean.kept):
+        return example, verdict
+    if spill := clean.spill(policy):
+        return example, Verdict("QUARANTINE", (*verdict.reasons, *spill))
+    counts.update(clean.counts())
     if not clean.hits:
         return example, verdict
     goal, messages, tools = clean.values
