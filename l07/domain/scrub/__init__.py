@@ -88,7 +88,7 @@ def scrub(*values: Any, policy: Policy = DEFAULT, task: Sequence[Any] = ()) -> S
     """One row's texts and structures; `task` is where the task is told, beside the arguments of calls. What is found in
     one place is replaced in every place of the row, also where no rule would have seen it ("set it to k9..." beside
     `{"password": "k9..."}`): equal before is equal after."""
-    found = _finds(texts_of(values), policy)
+    found = _finds(values, policy)
     if not found:
         return Scrubbed(values)
     kept = _kept(found, policy, (*task, *calls_in(values)))
@@ -112,14 +112,14 @@ def _clean(values: tuple[Any, ...], names: Mapping[str, str], found: Sequence[Fi
 
 def finds(text: str, *, policy: Policy = DEFAULT) -> Iterator[tuple[str, str]]:
     """(kind, value) of every find in one text."""
-    for find in _finds(texts_of((text,)), policy):
+    for find in _finds((text,), policy):
         yield find.kind, closed(find.value.encode()).decode()
 
 
-def _finds(texts: Sequence[str], policy: Policy) -> list[Find]:
-    found = engine(policy.secrets == "scrub", policy.personal != "off").finds(texts)
+def _finds(values: Sequence[Any], policy: Policy) -> list[Find]:
+    found = engine(policy.secrets == "scrub", policy.personal != "off").finds(values)
     if policy.scanners and policy.personal != "off":
-        found += scanned(joined(texts).decode("utf-8", "surrogatepass"), policy.scanners)
+        found += scanned(joined(texts_of(values)).decode("utf-8", "surrogatepass"), policy.scanners)
     return found
 
 
@@ -130,11 +130,10 @@ def _kept(found: Sequence[Find], policy: Policy, task: Sequence[Any]) -> frozens
         return frozenset(own)
     if policy.personal != "keep_arguments" or not own:
         return frozenset()
-    told = texts_of(task)
-    seen = {(find.kind, find.same) for find in _finds(told, policy)}
+    seen = {(find.kind, find.same) for find in _finds(task, policy)}
     unseen = own.keys() - seen
     if unseen:
-        row = joined(told)
+        row = joined(texts_of(task))
         seen |= {one for one in unseen if own[one].encode("utf-8", "replace") in row}
     return frozenset(own.keys() & seen)
 

@@ -13,7 +13,7 @@ from l07.domain.scrub.memory import MOST, Memory
 from l07.domain.scrub.personal import personal
 from l07.domain.scrub.rules import Rule, options
 from l07.domain.scrub.secrets import secrets
-from l07.domain.scrub.texts import joined
+from l07.domain.scrub.texts import joined, told
 
 BEFORE = 48  # bytes before a find that its check may look at
 
@@ -44,10 +44,10 @@ class Engine:
         self._patterns = [re2.compile(rule.pattern, options()) for rule in rules]
         self._memory = Memory[_Found](remembered)
 
-    def finds(self, texts: Sequence[str]) -> list[Find]:
-        """Every value, in the order of the rules and then of the texts; what overlaps an earlier find is not told again.
-        What is found in a text does not depend on the others."""
-        found = self._memory.found(texts, self.look)
+    def finds(self, values: Sequence[Any]) -> list[Find]:
+        """Every value that their texts hold, in the order of the rules and then of the texts; what overlaps an earlier find
+        is not told again. What is found in a text does not depend on the others."""
+        found = self._memory.filled(told(values, self._memory.young), self.look)
         return [find for _, find in sorted(chain.from_iterable(found), key=_rule)] if any(found) else []
 
     def look(self, texts: Sequence[str]) -> dict[str, tuple[_Found, ...]]:

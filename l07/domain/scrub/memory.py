@@ -18,19 +18,22 @@ class Memory(Generic[T]):
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._size = 0
-        self._young: dict[str, Found[T]] = {}
+        self.young: dict[str, Found[T]] = {}  # to be read alone
         self._old: dict[str, Found[T]] = {}
 
     def found(self, texts: Sequence[str], look: Callable[[Sequence[str]], Mapping[str, Found[T]]]) -> list[Found[T]]:
         """Of each text. `look` is asked for those that are not known, each once; what it says of a text must depend on that
         text alone."""
-        found = list(map(self._young.get, texts))
-        if None in found:
-            holes = [at for at, one in enumerate(found) if one is None]
-            new = self._recalled(dict.fromkeys(texts[at] for at in holes), look)
-            for at in holes:
-                found[at] = new[texts[at]]
-        return found  # type: ignore[return-value]  # no None is left
+        young = self.young
+        return self.filled([young.get(text, text) for text in texts], look)
+
+    def filled(
+        self, told: list[str | Found[T]], look: Callable[[Sequence[str]], Mapping[str, Found[T]]]
+    ) -> list[Found[T]]:
+        """`found` where a text stands; else what stands there."""
+        holes = dict.fromkeys(one for one in told if isinstance(one, str))
+        new = self._recalled(holes, look) if holes else {}
+        return [new[one] if isinstance(one, str) else one for one in told]
 
     def _recalled(
         self, texts: Mapping[str, None], look: Callable[[Sequence[str]], Mapping[str, Found[T]]]
@@ -47,6 +50,6 @@ class Memory(Generic[T]):
             if size * 8 > self._most:
                 continue  # one large text would cost all the others their place
             if self._size + size > self._most:
-                self._old, self._young, self._size = self._young, {}, 0
-            self._young[text] = finds
+                self._old, self.young, self._size = self.young, {}, 0
+            self.young[text] = finds
             self._size += size

@@ -1,11 +1,12 @@
 """The texts of a row, each with its key, and the bytes in which the rules see them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from l07.domain.scrub import tables
 from l07.domain.scrub.compiled import walk
 
+T = TypeVar("T", bound=tuple[Any, ...])
 LONG = 1000  # characters; a longer text is no value of its key
 _ESCAPES = ((rb"\n", b"\x01\n"), (rb"\r", b"\x01\r"), (rb"\t", b"\x01\t"))
 
@@ -20,7 +21,17 @@ def walked(values: Sequence[Any]) -> list[str]:
 
 def texts_of(values: Sequence[Any]) -> list[str]:
     """What the values say, in order: each text with the key that names it, keys of structures, cells of tables."""
-    return walked(values) if walk is None else walk.texts(values, LONG, tables.cells)
+    return walked(values) if walk is None else walk.told(values, LONG, tables.cells, {})
+
+
+def told(values: Sequence[Any], known: dict[str, T]) -> list[str | T]:
+    """`texts_of`, but of each text that is known what is known of it; where that is empty, nothing."""
+    return recalled(values, known) if walk is None else walk.told(values, LONG, tables.cells, known)
+
+
+def recalled(values: Sequence[Any], known: dict[str, T]) -> list[str | T]:
+    """`told` in Python."""
+    return [one for text in walked(values) if (one := known.get(text, text)) != ()]
 
 
 def joined(texts: Sequence[str]) -> bytes:
@@ -30,13 +41,23 @@ def joined(texts: Sequence[str]) -> bytes:
 
 def opened(data: bytes) -> bytes:
     """The escapes of JSON in a text as edges of words, byte for byte."""
+    return opened_by_parts(data) if walk is None else walk.opened(data)
+
+
+def closed(data: bytes) -> bytes:
+    """What `opened` was given."""
+    return closed_by_parts(data) if walk is None else walk.closed(data)
+
+
+def opened_by_parts(data: bytes) -> bytes:
+    """`opened` in Python."""
     for written, meant in _ESCAPES if b"\\" in data else ():
         data = data.replace(written, meant)
     return data
 
 
-def closed(data: bytes) -> bytes:
-    """What `opened` was given."""
+def closed_by_parts(data: bytes) -> bytes:
+    """`closed` in Python."""
     for written, meant in _ESCAPES if b"\x01" in data else ():
         data = data.replace(meant, written)
     return data

@@ -1,7 +1,13 @@
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-def texts(values: Sequence[Any], long: int, cells: Callable[[str], Iterable[str]]) -> list[str]: ...
+T = TypeVar("T", bound=tuple[Any, ...])
+
+def told(
+    values: Sequence[Any], long: int, cells: Callable[[str], Iterable[str]], known: Mapping[str, T]
+) -> list[str | T]: ...
+def opened(data: bytes) -> bytes: ...
+def closed(data: bytes) -> bytes: ...
 def replaced(
     values: Sequence[Any], replace: Callable[[str], str], shortest: int, needles: tuple[str, ...]
 ) -> tuple[Any, ...]: ...

@@ -3,11 +3,16 @@
 
 from collections.abc import Mapping
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.string cimport memcmp, memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.ref cimport PyObject
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    bint PyUnicode_IS_ASCII(object text) noexcept
+    void* PyUnicode_DATA(object text) noexcept
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
     Py_ssize_t PyUnicode_FindChar(object text, Py_UCS4 mark, Py_ssize_t start, Py_ssize_t end, int direction) except -2
 
 cdef enum:
@@ -15,15 +20,25 @@ cdef enum:
 
 
 cdef class _Walk:
-    cdef list texts
+    cdef list told
     cdef Py_ssize_t long
     cdef object cells
+    cdef dict known
+
+    cdef int text(self, text) except -1:
+        cdef PyObject* found = PyDict_GetItemWithError(self.known, text)
+        if found == NULL:
+            self.told.append(text)
+        elif <tuple>found:
+            self.told.append(<object>found)
+        return 0
 
     cdef int value(self, value, name) except -1:
         if isinstance(value, str):
-            self.texts.append(_named(name, value) if name and PyUnicode_GET_LENGTH(value) < self.long else value)
+            self.text(_named(name, value) if name and PyUnicode_GET_LENGTH(value) < self.long else value)
             if _may_be_table(value):
-                self.texts.extend(self.cells(value))
+                for cell in self.cells(value):
+                    self.text(cell)
         elif isinstance(value, dict):
             for key, item in (<dict>value).items():
                 self.item(value, key, item)
@@ -35,17 +50,17 @@ cdef class _Walk:
             for key, item in value.items():
                 self.item(value, key, item)
         elif _is_long_number(value):
-            self.texts.append(f"{name}={value}")
+            self.text(f"{name}={value}")
         return 0
 
     cdef int item(self, mapping, key, item) except -1:
         if isinstance(item, str) and PyUnicode_GET_LENGTH(item) < self.long and _find(item, 10, 0) < 0:
             if key == "value":
                 key = mapping.get("name") or mapping.get("key")
-            self.texts.append(_named(key, item))
+            self.text(_named(key, item))
         else:
             key = str(key)
-            self.texts.append(key)
+            self.text(key)
             self.value(item, key)
         return 0
 
@@ -62,9 +77,19 @@ cdef inline Py_ssize_t _find(text, Py_UCS4 mark, Py_ssize_t start) except -2:
 
 
 cdef str _named(name, value):
-    if type(name) is str and type(value) is str:
+    cdef Py_ssize_t size
+    cdef char* begin
+    if type(name) is not str or type(value) is not str:
+        return f"{name}={value}"
+    if not (PyUnicode_IS_ASCII(name) and PyUnicode_IS_ASCII(value)):
         return f"{<str>name}={<str>value}"
-    return f"{name}={value}"
+    size = PyUnicode_GET_LENGTH(name)
+    text = PyUnicode_New(size + 1 + PyUnicode_GET_LENGTH(value), 127)
+    begin = <char*>PyUnicode_DATA(text)
+    memcpy(begin, PyUnicode_DATA(name), size)
+    begin[size] = c"="
+    memcpy(begin + size + 1, PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value))
+    return <str>text
 
 
 cdef bint _is_long_number(value) except -1:
@@ -94,12 +119,45 @@ cdef bint _may_be_table(text) except -1:
     return False
 
 
-def texts(values, Py_ssize_t long, cells):
+def told(values, Py_ssize_t long, cells, dict known not None):
     cdef _Walk walk = _Walk.__new__(_Walk)
-    walk.texts, walk.long, walk.cells = [], long, cells
+    walk.told, walk.long, walk.cells, walk.known = [], long, cells, known
     for value in values:
         walk.value(value, "")
-    return walk.texts
+    return walk.told
+
+
+def opened(bytes data not None):
+    return _exchanged(data, c"\\", b"nrt", 1, b"\n\r\t")
+
+
+def closed(bytes data not None):
+    return _exchanged(data, 1, b"\n\r\t", c"\\", b"nrt")
+
+
+cdef bytes _exchanged(bytes data, char mark, const char* marked, char other, const char* meant):
+    """Each pair of the mark and a byte of `marked` as the other mark and the byte of `meant` in its place; the same object
+    where there is none."""
+    cdef const char* begin = PyBytes_AS_STRING(data)
+    cdef const char* end = begin + PyBytes_GET_SIZE(data)
+    cdef const char* at = begin
+    cdef const char* which
+    cdef char* made = NULL
+    cdef bytes out = data
+    while at < end:
+        at = <const char*>memchr(at, mark, end - at)
+        if at == NULL or at + 1 == end:
+            break
+        which = <const char*>memchr(marked, at[1], 3)
+        if which != NULL:
+            if made == NULL:
+                out = PyBytes_FromStringAndSize(begin, end - begin)
+                made = PyBytes_AS_STRING(out)
+            made[at - begin] = other
+            made[at - begin + 1] = meant[which - marked]
+            at += 1
+        at += 1
+    return out
 
 
 cdef class _Change:
@@ -121,10 +179,12 @@ cdef class _Change:
     cdef value(self, value):
         if isinstance(value, str):
             return self.text(value)
+        if type(value) is dict:
+            return self.mapping(<dict>value)
+        if type(value) is list or type(value) is tuple:
+            return self.items(value)
         if isinstance(value, dict):
             return {self.key(key): self.value(item) for key, item in (<dict>value).items()}
-        if type(value) is list:
-            return [self.value(item) for item in <list>value]
         if isinstance(value, (list, tuple)):
             return type(value)([self.value(item) for item in value])
         if value is None or isinstance(value, (float, bool)):
@@ -136,6 +196,31 @@ cdef class _Change:
             changed = self.text(text)
             return value if changed == text else changed
         return value
+
+    cdef mapping(self, dict value):
+        """The same object where nothing is replaced in it."""
+        cdef dict changed = {}
+        cdef bint same = True
+        for key, item in value.items():
+            new_key, new = self.key(key), self.value(item)
+            same = same and new_key is key and new is item
+            changed[new_key] = new
+        return value if same else changed
+
+    cdef items(self, values):
+        """The same object where nothing is replaced in it."""
+        cdef list changed = None
+        cdef Py_ssize_t at = 0
+        for item in values:
+            new = self.value(item)
+            if changed is None and new is not item:
+                changed = list(values[:at])
+            if changed is not None:
+                changed.append(new)
+            at += 1
+        if changed is None:
+            return values
+        return changed if type(values) is list else tuple(changed)
 
     cdef key(self, key):
         return self.text(key) if isinstance(key, str) else key

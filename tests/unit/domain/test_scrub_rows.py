@@ -24,7 +24,7 @@ from l07.domain.scrub.replacing import Word, by_pattern, replaced, replaced_one,
 from l07.domain.scrub.rules import Rule
 from l07.domain.scrub.secrets import secrets
 from l07.domain.scrub.tables import cells
-from l07.domain.scrub.texts import texts_of, walked
+from l07.domain.scrub.texts import closed, closed_by_parts, opened, opened_by_parts, recalled, texts_of, told, walked
 
 RULES = (*secrets(), *personal())
 needed = pytest.mark.skipif(walk is None and "CI" not in os.environ, reason="l07 was installed without a C compiler")
@@ -171,7 +171,7 @@ def test_the_memory_asks_once_for_a_text_and_keeps_no_more_than_it_may() -> None
         assert memory.found((f"{number:03}", "bb"), look) == [(3,), ()]
     assert asked.count("bb") == 1
     memory.found(("x" * 20_000,), look)
-    kept = [*memory._young, *memory._old]
+    kept = [*memory.young, *memory._old]
     assert len(kept) > 10
     assert "x" * 20_000 not in kept
     assert sum(map(getsizeof, kept)) <= 40_000
@@ -188,6 +188,41 @@ def test_texts_are_told_as_by_the_python_beside_it(seed: int) -> None:
         lines = rng.choices((";", ",", "a;phone", "x,y", "", "1;2", "name", "tel;x,y", "2|3"), k=rng.randrange(7))
         table = "\n".join(lines)
         assert texts_of((table,)) == walked((table,)) == [table, *cells(table)]
+
+
+@needed
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_known_of_texts_is_told_as_by_the_python_beside_it(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(100):
+        values = tuple(a_value(rng) for _ in range(3))
+        known: dict[str, tuple[int, ...]] = {
+            text: tuple(range(rng.randrange(3))) for text in walked(values) if rng.random() < 0.7
+        }
+        said = told(values, known)
+        assert said == recalled(values, known)
+        filled = Memory[int](0).filled(said, lambda unknown: dict.fromkeys(unknown, (9,)))
+        assert filled == [found for text in walked(values) if (found := known.get(text, (9,)))]
+
+
+@needed
+@pytest.mark.parametrize("seed", range(20))
+def test_escapes_are_opened_as_by_the_python_beside_it(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(300):
+        data = "".join(rng.choices("\\\\nrt\n\r\t\x01\x01a\0é", k=rng.randrange(12))).encode()
+        assert opened(data) == opened_by_parts(data)
+        assert closed(data) == closed_by_parts(data)
+
+
+@needed
+def test_what_nothing_is_replaced_in_stays_the_same_object() -> None:
+    still: tuple[Any, ...] = ({"role": "user", "content": [{"text": "hello"}, ("a", 4155552671)]},)
+    rows = (*still, {"content": "a secret"})
+    (same, other) = replaced(rows, replacer({"secret": "<x>"}, ()))
+    assert same is still[0]
+    assert other == {"content": "a <x>"}
+    assert rows[1] == {"content": "a secret"}
 
 
 @needed
