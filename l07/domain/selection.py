@@ -2,14 +2,20 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 
 def keyed_hash(seed: int, purpose: str, name: str) -> int:
     """64 bits that follow from seed, purpose and name alone: the only source of chance in curation."""
-    digest = hashlib.blake2b(
-        name.encode("utf-8", "surrogatepass"), digest_size=8, key=f"{seed}/{purpose}".encode()[:64]
-    )
+    digest = _keyed(seed, purpose).copy()
+    digest.update(name.encode("utf-8", "surrogatepass"))
     return int.from_bytes(digest.digest(), "big")
+
+
+@lru_cache(maxsize=256)
+def _keyed(seed: int, purpose: str) -> "hashlib.blake2b":
+    """Asked once: the key is a block of its own."""
+    return hashlib.blake2b(digest_size=8, key=f"{seed}/{purpose}".encode()[:64])
 
 
 def lowest(keys: Iterable[str], count: int, *, seed: int, purpose: str) -> set[str]:
