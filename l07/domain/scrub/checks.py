@@ -177,7 +177,10 @@ def digits_and_letters(value: str) -> str:
 
 
 def phone_e164(value: str, before: str) -> str:
-    """8-15 digits behind the plus (ITU E.164), 11 with the country code 1. A sum (+1234567.89) is none."""
+    """8-15 digits behind the plus (ITU E.164), 11 with the country code 1. A sum (+1234567.89) is none, nor an id before
+    one (order_002368 668.00)."""
+    if _is_named(value, before) or re.fullmatch(r"00\d+ \d{1,5}\.\d{1,2}", value):
+        return ""
     digits = digits_of(value).removeprefix("00")
     if not 8 <= len(digits) <= 15 or (digits[0] == "1" and len(digits) != 11) or re.fullmatch(r"\+\d+\.\d{1,3}", value):
         return ""
@@ -195,7 +198,14 @@ def date_like(value: str) -> bool:
     return bool(re.match(r"(?:19|20)\d\d[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.](?:19|20)\d\d", value))
 
 
+def _is_named(value: str, before: str) -> bool:
+    """The zeros of order_0023 are an id's."""
+    return value.startswith("0") and before.endswith("_")
+
+
 def phone_national(value: str, before: str) -> str:
+    if _is_named(value, before):
+        return ""
     return value if 9 <= len(digits_of(value)) <= 12 and len(set(digits_of(value))) > 2 else ""
 
 

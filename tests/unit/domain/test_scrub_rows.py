@@ -100,11 +100,20 @@ def test_a_refused_value_does_not_hide_the_one_at_the_start_of_the_next_text() -
 
 @pytest.mark.parametrize(
     "text",
-    ["_06 12 34 56 78", "_0049 170 1234567", "_pass_= Ax9kkd83!", "DE89-3-7-0400440532013000",
+    ["_+49 170 1234567", "_pass_= Ax9kkd83!", "DE89-3-7-0400440532013000",
      "aws_1key: " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"],
 )  # fmt: skip
 def test_the_gate_is_as_wide_as_the_rule(text: str) -> None:
     assert engine(True, True).finds((text,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[paid] order_002368 668.00 on Monday", "order 002368 668.00", "_06 12 34 56 78", "_0049 170 1234567"],
+)
+def test_an_id_that_begins_with_zeros_is_no_phone_number(text: str) -> None:
+    """Not behind an underscore, nor before a sum."""
+    assert not engine(True, True).finds((text,))
 
 
 def test_a_rule_has_one_group_and_that_is_the_value() -> None:
