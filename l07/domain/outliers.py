@@ -18,6 +18,7 @@ from l07.domain.forest import anomaly
 F64 = npt.NDArray[np.float64]
 
 MIN_ROWS = 30  # fewer of a (source, domain) have no median worth the name: no judgement
+APART = 0.05  # on the scale of log(1 + feature): nothing nearer to the median is strange, however alike the others are
 RESERVOIR = 10_000  # older rows of a source that new ones are held against at most
 
 
@@ -37,7 +38,9 @@ class Strangeness:
     """How strange a run is among those of its (source, domain). None: too few to tell."""
 
     rank: float | None  # share of the others that are at least as strange; small is strange
-    z: float | None  # robust z of the forest's score, measured against the upper half
+    z: (
+        float | None
+    )  # robust z of the forest's score, measured against the upper half; 0: no feature is APART from the median
 
     @property
     def scores(self) -> dict[str, float]:
@@ -71,17 +74,19 @@ def _of_source(runs: Sequence[Run], *, seed: int) -> dict[str, Strangeness]:
     rows = sorted(row for members in judged.values() for row in members)
     if not any(runs[row].new for row in rows):
         return found
-    scores = _scores(runs, judged, rows, seed=seed)
+    table = np.log1p(np.array([run.features for run in runs], dtype=np.float64))
+    scores = _scores(table, judged, rows, seed=seed)
     for members in judged.values():
-        found |= _ranked(runs, members, scores[members])
+        apart = np.abs(table[members] - np.median(table[members], axis=0)).max(axis=1) > APART
+        found |= _ranked(runs, members, scores[members], apart)
     return found
 
 
-def _scores(runs: Sequence[Run], judged: Mapping[str, Sequence[int]], rows: Sequence[int], *, seed: int) -> F64:
-    table = np.log1p(np.array([run.features for run in runs], dtype=np.float64))
+def _scores(features: F64, judged: Mapping[str, Sequence[int]], rows: Sequence[int], *, seed: int) -> F64:
+    table = features.copy()
     for members in judged.values():
         table[members] = _robust(table[members])
-    scores = np.full(len(runs), np.nan)
+    scores = np.full(len(table), np.nan)
     scores[rows] = np.round(anomaly(table[rows], seed=seed), 9)
     return scores
 
@@ -95,9 +100,11 @@ def _robust(table: F64) -> F64:
     return np.asarray((table - centre) / np.where(spread > 1e-9, spread, 1.0))
 
 
-def _ranked(runs: Sequence[Run], members: Sequence[int], scores: F64) -> dict[str, Strangeness]:
+def _ranked(
+    runs: Sequence[Run], members: Sequence[int], scores: F64, apart: npt.NDArray[np.bool_]
+) -> dict[str, Strangeness]:
     ordered = np.sort(scores)
-    z = _upper_z(scores)
+    z = np.where(apart, _upper_z(scores), 0.0)
     at_least = len(ordered) - np.searchsorted(ordered, scores, side="left") - 1
     share = at_least / max(1, len(ordered) - 1)
     pairs = zip(members, share.tolist(), z.tolist(), strict=True)

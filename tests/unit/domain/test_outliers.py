@@ -32,6 +32,17 @@ def test_the_strangest_of_usual_runs_is_ranked_and_not_reviewed() -> None:
     assert 25 <= sum("outlier_rank" in found for found in reasons) <= 31  # 15 %
 
 
+def test_among_runs_that_are_all_alike_a_hair_s_breadth_is_not_far() -> None:
+    """Runs that differ in how well they compress, by two parts in a hundred: none is strange for that. One that differs by
+    a fifth is."""
+    ratios = [0.691] * 6 + [0.696] * 12 + [0.701] * 8 + [0.685] * 2 + [0.711] * 2
+    alike = [Run(f"r{n:02}", "/a", "d", (2.0, 1.0, 47.0, ratio), True) for n, ratio in enumerate(ratios)]
+    assert {found.z for found in strangeness(alike, seed=7).values()} == {0.0}
+    found = strangeness([*alike, Run("other", "/a", "d", (2.0, 1.0, 47.0, 0.9), True)], seed=7)
+    far = [key for key, one in found.items() if "outlier_z" in one.reasons(max_probability=0.15, max_z=3.5)]
+    assert far == ["other"]
+
+
 def test_far_without_rank_is_no_reason() -> None:
     assert Strangeness(rank=0.5, z=9.0).reasons(max_probability=0.15, max_z=3.5) == ()
 
