@@ -60,7 +60,10 @@ async def eventually(condition: Callable[[], bool], limit_s: float = 10.0) -> No
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_a_completed_result_is_given_back(tmp_path: Path) -> None:
