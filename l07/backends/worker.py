@@ -2,7 +2,6 @@
 loop."""
 
 import asyncio
-import ctypes
 import gc
 import hashlib
 import json
@@ -19,6 +18,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from l07.backends.heap import ALL, give_back_memory, keep_freed_memory
 from l07.backends.secret import open_marks
 from l07.domain.erasure import Tombstones, is_member_erased
 from l07.domain.marks import SUBJECT, Marks
@@ -90,26 +90,16 @@ def _begin() -> None:
     """In the worker. Ctrl-C goes to the whole terminal, but only the parent decides; and a worker never outlives its
     parent."""
     gc.set_threshold(*GC_THRESHOLDS)
-    _keep_freed_memory()
+    _keep_one_heap()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
-def _keep_freed_memory() -> None:
-    """One heap for Python, numpy and Arrow, which a build keeps to its end: pages that went back and were fetched again,
-    by Arrow's own pool most of all, were a seventh of it. Arrow looks at its variable when it is imported."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
+def _keep_one_heap() -> None:
+    """For Python, numpy and Arrow, which a build keeps to its end: pages that went back and were fetched again, by Arrow's
+    own pool most of all, were a seventh of it. Arrow looks at its variable when it is imported."""
+    if keep_freed_memory(ALL):
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: the largest that glibc takes
-
-
-def _give_back_memory() -> None:
-    """What is free, to the system: a worker that waits for the next batch holds little."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 def _leave_with_parent() -> None:
@@ -131,7 +121,7 @@ def _swept(work: Callable[[Any], Result], argument: object) -> Result:
         gc.collect()
         if not gc.get_freeze_count():
             gc.freeze()
-        _give_back_memory()
+        give_back_memory()
 
 
 def build_version(request: CurateRequest) -> Curated:

@@ -2,22 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+
+from l07.events.outbound import EntryLike
 
 EXPORTED, ERASED = "dataset.exported", "export.erased"
-
-
-class ExportEntry(Protocol):
-    """What a fold needs of a ledger's entry."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def at(self) -> str: ...
-    @property
-    def body(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +23,7 @@ class Export:
     erased: int = 0  # files
 
 
-def fold(entries: Iterable[ExportEntry]) -> list[Export]:
+def fold(entries: Iterable[EntryLike]) -> list[Export]:
     """Oldest first. One whose files were all written over by later exports is none any more."""
     exports: dict[str, Export] = {}
     for entry in entries:

@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from l07.backends.heap import keep_freed_memory
 from l07.errors import L07Error
 from l07.events import cloudevents
 from l07.pipeline.compiled import COMPILED
 from l07.runner import with_back_off
 from l07.service.health import Health, served
-from l07.service.heap import keep_freed_memory
 from l07.service.ingesting import stopping
 from l07.settings import Settings, load_settings
 from l07.telemetry import log_to_stderr

@@ -80,9 +80,7 @@ def _keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        libc.mallopt(
-            -3, 2**25
-        )  # M_MMAP_THRESHOLD: the largest that glibc takes; a larger one is refused without a word
+        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: the largest that glibc takes
 
 
 def _program(kind: str) -> Callable[[Mapping[str, Any], Path], dict[str, Any]]:

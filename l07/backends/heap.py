@@ -8,10 +8,22 @@ BLOCK = 32 << 20  # the largest that glibc takes; larger blocks still go back at
 KEPT = 32 << 20  # free memory at the heap's end that stays with the process: two answers of a broker
 
 
-def keep_freed_memory() -> bool:
-    """Whether the allocator was told; one of another C library (musl, macOS) is left as it is."""
+ALL = 2**31 - 1  # as `kept`: nothing goes back before `give_back_memory`
+
+
+def keep_freed_memory(kept: int = KEPT) -> bool:
+    """Whether the allocator was told; one of another C library (musl, macOS) is left as it is. `kept`: bytes that stay."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, KEPT))
+    return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, kept))
+
+
+def give_back_memory() -> None:
+    """What is free, to the system: a process that waits for its next work holds little."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return
+    trim(0)
