@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from l07.errors import (
     MoveNotAllowed,
@@ -13,6 +13,7 @@ from l07.errors import (
     TaintedModel,
     UnknownModel,
 )
+from l07.events.outbound import EntryLike
 
 SIMULATED = "simulated"
 REGISTERED, VALIDATED, STAGE_CHANGED = "model.registered", "model.validated", "model.stage_changed"
@@ -35,19 +36,6 @@ NEXT_STAGES: Mapping[Stage, frozenset[Stage]] = {
     Stage.ARCHIVED: frozenset({Stage.QUARANTINED}),
     Stage.QUARANTINED: frozenset(),
 }
-
-
-class RegistryEntry(Protocol):
-    """What a fold needs of a ledger's entry."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def at(self) -> str: ...
-    @property
-    def body(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +114,7 @@ def subject_of(name: str, version: str) -> str:
 # ------------------------------------------------------------------ fold
 
 
-def fold(entries: Iterable[RegistryEntry]) -> Registry:
+def fold(entries: Iterable[EntryLike]) -> Registry:
     """The state after `entries`, in their order. Kinds that are not about models are passed over."""
     models: dict[str, ModelVersion] = {}
     for entry in entries:
@@ -152,7 +140,7 @@ def _inherited(models: Mapping[str, ModelVersion]) -> Mapping[str, ModelVersion]
     return out
 
 
-def _registered(entry: RegistryEntry) -> ModelVersion:
+def _registered(entry: EntryLike) -> ModelVersion:
     data = entry.body["data"]
     return ModelVersion(
         name=data["model"],
@@ -167,22 +155,22 @@ def _registered(entry: RegistryEntry) -> ModelVersion:
     )
 
 
-def _validated(model: ModelVersion, entry: RegistryEntry) -> ModelVersion:
+def _validated(model: ModelVersion, entry: EntryLike) -> ModelVersion:
     data = entry.body["data"]
     if data.get("digest") != model.digest:  # a verdict on other files says nothing about these
         return model
     return replace(model, verdict=data["verdict"], entry=entry.number)
 
 
-def _stage_changed(model: ModelVersion, entry: RegistryEntry) -> ModelVersion:
+def _stage_changed(model: ModelVersion, entry: EntryLike) -> ModelVersion:
     return replace(model, stage=Stage(entry.body["data"]["to"]), moves=model.moves + 1, entry=entry.number)
 
 
-def _tainted(model: ModelVersion, entry: RegistryEntry) -> ModelVersion:
+def _tainted(model: ModelVersion, entry: EntryLike) -> ModelVersion:
     return replace(model, tainted=entry.body["data"]["due"], entry=entry.number)
 
 
-STEPS: Mapping[str, Callable[[ModelVersion, RegistryEntry], ModelVersion]] = {
+STEPS: Mapping[str, Callable[[ModelVersion, EntryLike], ModelVersion]] = {
     VALIDATED: _validated,
     STAGE_CHANGED: _stage_changed,
     TAINTED: _tainted,

@@ -15,9 +15,8 @@ from l07.domain.scrub import SCRUBBED, Policy, Scrubbed, policy_of, scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
 
-AT_ONCE = (
-    64  # rows; the automata of a look are larger than a processor's cache: changing the look at each row costs double
-)
+# Rows: the automata of a look are larger than a processor's cache, and changing the look at each row costs double.
+AT_ONCE = 64
 _figures = itemgetter(*FEATURES)
 
 
