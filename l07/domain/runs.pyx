@@ -9,12 +9,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_Next
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_GET_LENGTH
-from libc.math cimport floor
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 include "runs_json.pxi"
+include "rounding.pxi"
 include "runs_text.pxi"
 include "runs_deflate.pxi"
 
@@ -127,10 +127,6 @@ def compressed(bytes text):
         _close(&out)
 
 
-cdef inline object _rounded(double value):
-    return value if floor(value) == value else round(<object>value, 6)
-
-
 cdef int _put_contents(Out* out, tuple turns, _Seen seen, object search) except -1:
     """All texts but the system's, a line each."""
     cdef bint first = True
@@ -195,18 +191,6 @@ cdef int _put_calls(Out* out, tuple turns, _Seen seen) except -1:
             seen.names.add(name)
             before = call
     return 1
-
-
-cdef int _put_plain(Out* out, object value) except -1:
-    """A text as it is, nothing as nothing, anything else as JSON."""
-    cdef Py_ssize_t size
-    cdef const char* at
-    if value is None:
-        return 1
-    if type(value) is not str:
-        return _put(out, value, False, LEVELS)
-    at = PyUnicode_AsUTF8AndSize(value, &size)
-    return _put_bytes(out, at, size)
 
 
 # ------------------------------------------------------------------ documents

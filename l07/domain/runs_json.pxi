@@ -1,4 +1,4 @@
-# Part of runs.pyx: JSON as msgspec writes it with the order "deterministic". Each function answers 1, or 0: not sure.
+# Part of runs.pyx and of doubt/skim.pyx: JSON as msgspec writes it with the order "deterministic". Each function answers 1, or 0: not sure.
 
 cdef extern from *:
     """
@@ -22,6 +22,8 @@ cdef extern from *:
     }
     """
     const char* l07_escaped(const char* at, const char* end) noexcept nogil
+
+from libc.math cimport floor
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -265,3 +267,15 @@ cdef int _put_dict(Out* out, dict value, bint canonical, int levels) except -1:
 cdef inline bint _before(Entry* one, Entry* other) noexcept:
     cdef int order = memcmp(one.name, other.name, min(one.size, other.size))
     return order < 0 or (order == 0 and one.size < other.size)
+
+
+cdef int _put_plain(Out* out, object value) except -1:
+    """A text as it is, nothing as nothing, anything else as JSON."""
+    cdef Py_ssize_t size
+    cdef const char* at
+    if value is None:
+        return 1
+    if type(value) is not str:
+        return _put(out, value, False, LEVELS)
+    at = PyUnicode_AsUTF8AndSize(value, &size)
+    return _put_bytes(out, at, size)

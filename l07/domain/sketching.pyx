@@ -15,10 +15,10 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
     bint Py_UNICODE_ISALNUM(Py_UCS4 char)
 
+include "xxh3.pxi"
 include "sketch_hash.pxi"
 
 cdef enum:
-    SHORT = 128  # bytes of a word that is hashed here; a longer one is the library's
     SHINGLE = 5
     PERMUTATIONS = 128
 
@@ -102,12 +102,6 @@ cdef Py_ssize_t _words(str text, Py_ssize_t size, uint64_t* out) except -1:
 cdef inline bint _is_part(Py_UCS4 char) noexcept:
     """What `\\w` matches."""
     return Py_UNICODE_ISALNUM(char) or char == 95
-
-
-cdef inline uint64_t _hash(const char* at, Py_ssize_t size) except? 0:
-    if size <= SHORT:
-        return l07_xxh3(at, size)
-    return xxhash.xxh3_64_intdigest(PyBytes_FromStringAndSize(at, size))
 
 
 cdef int _mix(uint64_t* words, uint64_t[::1] out, const uint64_t[::1] place) except -1:

@@ -1,4 +1,12 @@
-def overlaps(
-    asked: list[str], given: list[str], goal: str, answer: str, table: bytes, most: int
-) -> tuple[float, float, float, float, float]: ...
-def shape(output: str, errors: tuple[bytes, ...]) -> bytes | None: ...
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+def read(
+    messages: Sequence[Mapping[str, Any]],
+    goal: str,
+    table: bytes,
+    errors: tuple[bytes, ...],
+    shape: Callable[[str], bytes],
+    steps: int,
+    most: int,
+) -> tuple[tuple[float, ...], bytes] | None: ...

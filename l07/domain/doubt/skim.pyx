@@ -1,289 +1,256 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""What `words.py` does, in C: how far the words of a run's texts are the same. Each word that a run has gets a number,
-and each text is the list of the numbers of its words."""
+"""What `trail.py` and `words.py` do, in C, of a run as a decoder makes it: dicts, lists, texts. Of any other it answers
+None, and the Python beside it does it; a test holds both against each other."""
 
+import msgspec
+import xxhash
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport int32_t, uint8_t, uint64_t
-from libc.string cimport memset, strstr
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset, strstr
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
+    PyObject* PyDict_GetItemWithError(object of, object name) except? NULL
 
-cdef double NOT_ASKED = -1.0
+cdef object _encode = msgspec.json.encode
 
-cdef enum:  # texts; the calls from FIRST on, then their outputs
-    GOAL, ANSWER, FIRST
+include "../xxh3.pxi"
+include "../runs_json.pxi"
+include "../rounding.pxi"
+include "skim_words.pxi"
+include "skim_steps.pxi"
 
-cdef struct Word:
-    const uint8_t* at
-    int32_t length
-    int32_t text  # the last one that had it
-    int32_t mark
 
-cdef struct Skim:
-    const uint8_t* table  # 0 between words, else the byte that is compared
-    Word* words
+cdef struct Call:
+    Py_ssize_t name  # where it begins in what was written: the name, a blank, the arguments
+    Py_ssize_t arguments
+    Py_ssize_t end
+    uint16_t kind
+    bint waits
+    PyObject* ident
+    PyObject* output  # a text; NULL: none came back
+
+cdef struct Run:
+    Out out
+    Call* calls
     int32_t count
     int32_t room
-    int32_t* slots
-    int32_t slot_count  # a power of two
-    int32_t* found  # numbers of words, text by text
-    int32_t found_count
-    int32_t found_room
-    int32_t* starts  # of each text, and the end
-    int32_t mark
+    int32_t first  # of the calls that wait
 
 
-cdef inline bint _same(Skim* s, const uint8_t* one, const uint8_t* other, int32_t length) noexcept nogil:
-    cdef int32_t i
-    for i in range(length):
-        if s.table[one[i]] != s.table[other[i]]:
+def read(
+    messages, str goal not None, bytes table not None, tuple errors not None, shape, Py_ssize_t steps, Py_ssize_t most
+):
+    """See trail.py: the values of CONSISTENCY and the packed trail; None: not sure. `table`: what each byte is compared as,
+    a blank between words; `errors`: words that tell of one; `shape`: of an output that is not ASCII."""
+    cdef Run run
+    cdef const uint8_t* given = table
+    cdef uint8_t compared[256]
+    cdef int number
+    if type(messages) is not list and type(messages) is not tuple:
+        return None
+    if len(table) != 256:
+        raise ValueError(f"{len(table)} bytes are no table of all bytes")
+    for number in range(256):
+        compared[number] = 0 if given[number] == 32 else given[number]
+    run.count = run.first = 0
+    run.room, run.calls = 0, NULL
+    _open(&run.out)
+    try:
+        if not _take_calls(&run, messages, compared):
+            return None
+        return _told(&run, messages, goal, compared, errors, shape, <int32_t>min(steps, run.count), most)
+    except UnicodeEncodeError:
+        return None
+    finally:
+        PyMem_Free(run.calls)
+        _close(&run.out)
+
+
+cdef tuple _told(
+    Run* run, messages, str goal, const uint8_t* table, tuple errors, shape, int32_t steps, Py_ssize_t most
+):
+    cdef Steps held
+    cdef double shares[5]
+    cdef object answer = _answer(messages)
+    cdef int32_t n, unanswered = 0
+    held.all = NULL
+    if answer is None:
+        return None
+    _overlaps(run, goal, answer, table, most, shares)
+    for n in range(run.count):
+        unanswered += run.calls[n].output == NULL
+    try:
+        _take_steps(&held, run, steps, errors, shape)
+        values = (
+            _rounded(shares[0]), _rounded(shares[1]), _rounded(shares[2]), _rounded(shares[3]), _rounded(shares[4]),
+            _rounded(_conflicts(&held)),
+            _rounded(_repeated(&held)),
+            _rounded(unanswered / <double>run.count if run.count else NOT_ASKED),
+            <double>(held.all[0].output_kind == _ERROR) if steps else NOT_ASKED,
+            <double>(held.all[steps - 1].output_kind == _ERROR) if steps else NOT_ASKED,
+            <double>_after_last_output(messages),
+            _ending(messages),
+        )
+        return values, _packed(&held, answer)
+    finally:
+        PyMem_Free(held.all)
+
+
+# ------------------------------------------------------------------ messages
+
+
+cdef inline object _said(dict of, str name):
+    """None where there is nothing of the name."""
+    cdef PyObject* found = PyDict_GetItemWithError(of, name)
+    return None if found == NULL else <object>found
+
+
+cdef bint _take_calls(Run* run, messages, const uint8_t* table) except -1:
+    """Each call with its output: the tool message that names its id, else the next one."""
+    for message in messages:
+        if type(message) is not dict:
             return False
+        role = _said(message, "role")
+        if type(role) is not str:
+            return False
+        if <str>role == "assistant":
+            made = _said(message, "tool_calls")
+            if made is None:
+                continue
+            if type(made) is not list and type(made) is not tuple:
+                return False
+            for call in made:
+                if type(call) is not dict or not _take_call(run, call, table):
+                    return False
+        elif <str>role == "tool" and run.first < run.count:
+            content = _said(message, "content")
+            if content is None:
+                content = ""
+            ident = _said(message, "tool_call_id")
+            if type(content) is not str or not (ident is None or type(ident) is str):
+                return False
+            _answer_one(run, ident, content)
     return True
 
 
-cdef int _grow(Skim* s) except -1:
-    """Room for twice as many words."""
-    cdef int32_t number, slot, size = s.slot_count * 2
-    cdef int32_t* slots
-    cdef Word* words = <Word*>PyMem_Realloc(s.words, size // 2 * sizeof(Word))
-    if words == NULL:
-        raise MemoryError
-    s.words = words
-    slots = <int32_t*>PyMem_Realloc(s.slots, size * sizeof(int32_t))
-    if slots == NULL:
-        raise MemoryError
-    s.slots, s.slot_count, s.room = slots, size, size // 2
-    memset(slots, 0, size * sizeof(int32_t))
-    for number in range(s.count):
-        slot = <int32_t>(_hash(s, s.words[number].at, s.words[number].length) & (size - 1))
-        while slots[slot]:
-            slot = (slot + 1) & (size - 1)
-        slots[slot] = number + 1
+cdef int _take_call(Run* run, dict call, const uint8_t* table) except -1:
+    cdef Call* one
+    cdef Call* more
+    function, ident = _said(call, "function"), _said(call, "id")
+    if type(function) is not dict or not (ident is None or type(ident) is str):
+        return 0
+    name, arguments = _said(function, "name"), _said(function, "arguments")
+    if type(name) is not str:
+        return 0
+    if run.count == run.room:
+        run.room = 2 * run.room + 16
+        more = <Call*>PyMem_Realloc(run.calls, run.room * sizeof(Call))
+        if more == NULL:
+            raise MemoryError
+        run.calls = more
+    one = &run.calls[run.count]
+    one.waits, one.ident, one.output, one.name = True, <PyObject*>ident, NULL, run.out.size
+    _put_plain(&run.out, name)
+    one.kind = _call_kind(&run.out, one.name, arguments, table)
+    _put_char(&run.out, c' ')
+    one.arguments = run.out.size
+    if not _put_plain(&run.out, arguments):
+        return 0
+    one.end = run.out.size
+    run.count += 1
+    return 1
+
+
+cdef int _answer_one(Run* run, object ident, str content) except -1:
+    """An id is compared as a text; the messages hold what is pointed at."""
+    cdef int32_t n, found = run.first
+    for n in range(run.first, run.count):
+        if run.calls[n].waits and (run.calls[n].ident == <PyObject*>ident or <object>run.calls[n].ident == ident):
+            found = n
+            break
+    run.calls[found].waits, run.calls[found].output = False, <PyObject*>content
+    while run.first < run.count and not run.calls[run.first].waits:
+        run.first += 1
     return 0
 
 
-cdef inline uint64_t _hash(Skim* s, const uint8_t* at, int32_t length) noexcept nogil:
-    cdef uint64_t key = 1469598103934665603u
-    cdef int32_t i
-    for i in range(length):
-        key = (key ^ s.table[at[i]]) * 1099511628211u
-    return key ^ (key >> 29)
+cdef object _answer(messages):
+    """None: not sure."""
+    for message in reversed(messages):
+        if <str>_said(message, "role") == "assistant":
+            content = _said(message, "content")
+            if content is None:
+                continue
+            if type(content) is not str:
+                return None
+            if <str>content:
+                return content
+    return ""
 
 
-cdef int _read(Skim* s, int32_t text, const uint8_t* at, Py_ssize_t length) except -1:
-    """The words of a text, each once."""
-    cdef const uint8_t* end = at + length
-    cdef const uint8_t* start
-    cdef const uint8_t* table = s.table
-    cdef uint64_t key
-    cdef int32_t slot, number
-    cdef int32_t* more
-    s.starts[text] = s.found_count
-    while at < end:
-        if table[at[0]] == 0:
-            at += 1
-            continue
-        start = at
-        key = 1469598103934665603u
-        while at < end and table[at[0]]:
-            key = (key ^ table[at[0]]) * 1099511628211u
-            at += 1
-        if s.count == s.room:
-            _grow(s)
-        slot = <int32_t>((key ^ (key >> 29)) & (s.slot_count - 1))
-        number = -1
-        while s.slots[slot]:
-            number = s.slots[slot] - 1
-            if s.words[number].length == at - start and _same(s, s.words[number].at, start, <int32_t>(at - start)):
-                break
-            number = -1
-            slot = (slot + 1) & (s.slot_count - 1)
-        if number < 0:
-            number = s.count
-            s.slots[slot] = number + 1
-            s.words[number].at, s.words[number].length = start, <int32_t>(at - start)
-            s.words[number].text, s.words[number].mark = -1, 0
-            s.count += 1
-        if s.words[number].text != text:
-            s.words[number].text = text
-            if s.found_count == s.found_room:
-                more = <int32_t*>PyMem_Realloc(s.found, 2 * s.found_room * sizeof(int32_t))
-                if more == NULL:
-                    raise MemoryError
-                s.found, s.found_room = more, 2 * s.found_room
-            s.found[s.found_count] = number
-            s.found_count += 1
-    s.starts[text + 1] = s.found_count
-    return 0
-
-
-cdef inline int32_t _mark(Skim* s, int32_t text) noexcept nogil:
-    """Its words bear the mark that comes back, and no others do."""
-    cdef int32_t i
-    s.mark += 1
-    for i in range(s.starts[text], s.starts[text + 1]):
-        s.words[s.found[i]].mark = s.mark
-    return s.mark
-
-
-cdef inline void _unmark(Skim* s, int32_t text) noexcept nogil:
-    cdef int32_t i
-    for i in range(s.starts[text], s.starts[text + 1]):
-        s.words[s.found[i]].mark = 0
-
-
-cdef inline int32_t _marked(Skim* s, int32_t text) noexcept nogil:
-    cdef int32_t i, count = 0
-    for i in range(s.starts[text], s.starts[text + 1]):
-        count += s.words[s.found[i]].mark == s.mark
+cdef Py_ssize_t _after_last_output(messages) except -1:
+    cdef Py_ssize_t count = 0
+    for message in reversed(messages):
+        if <str>_said(message, "role") == "tool":
+            break
+        count += 1
     return count
 
 
-cdef inline int32_t _size(Skim* s, int32_t text) noexcept nogil:
-    return s.starts[text + 1] - s.starts[text]
+cdef double _ending(messages) except -1:
+    if not messages:
+        return 4.0
+    role = _said(messages[len(messages) - 1], "role")
+    if <str>role == "user":
+        return 0.0
+    if <str>role == "tool":
+        return 1.0
+    return 3.0 if _said(messages[len(messages) - 1], "tool_calls") else 2.0
 
 
-cdef double _met(Skim* s, int32_t words, int32_t first, int32_t end) noexcept nogil:
-    """The share of so many marked words that the texts from first to end have."""
-    cdef int32_t i, left = words
-    for i in range(s.starts[first], s.starts[end]):
-        if s.words[s.found[i]].mark == s.mark:
-            s.words[s.found[i]].mark = 0
-            left -= 1
-    return NOT_ASKED if words == 0 else 1 - left / <double>words
+# ------------------------------------------------------------------ words
 
 
-cdef double _answer_known(Skim* s, int32_t calls) noexcept nogil:
-    if calls == 0:
-        return NOT_ASKED
-    _mark(s, ANSWER)
-    _unmark(s, GOAL)
-    return _met(s, _marked(s, ANSWER), FIRST + calls, FIRST + 2 * calls)
-
-
-cdef double _answer_last(Skim* s, int32_t calls) noexcept nogil:
-    if calls == 0 or _size(s, ANSWER) == 0:
-        return NOT_ASKED
-    _mark(s, ANSWER)
-    return _marked(s, FIRST + 2 * calls - 1) / <double>_size(s, ANSWER)
-
-
-cdef double _goal_met(Skim* s, int32_t calls) noexcept nogil:
-    _mark(s, GOAL)
-    return _met(s, _size(s, GOAL), ANSWER, FIRST + 2 * calls)
-
-
-cdef double _fit_own(Skim* s, int32_t calls) noexcept nogil:
-    cdef double total = 0.0
-    cdef int32_t one, beside, words, count = 0
-    for one in range(calls if calls > 1 else 0):
-        words = _size(s, FIRST + one)
-        if words:
-            beside = one + 1 if one < calls - 1 else one - 1
-            _mark(s, FIRST + one)
-            total += (_marked(s, FIRST + calls + one) - _marked(s, FIRST + calls + beside)) / <double>words
-            count += 1
-    return total / count if count else NOT_ASKED
-
-
-cdef double _next_use(Skim* s, int32_t calls) noexcept nogil:
-    cdef double total = 0.0
-    cdef int32_t one, new, count = 0
-    for one in range(calls - 1):
-        _mark(s, FIRST + one + 1)
-        _unmark(s, FIRST + one)
-        _unmark(s, GOAL)
-        new = _marked(s, FIRST + one + 1)
-        if new:
-            total += _marked(s, FIRST + calls + one) / <double>new
-            count += 1
-    return total / count if count else NOT_ASKED
-
-
-def overlaps(list asked, list given, str goal, str answer, bytes table, Py_ssize_t most):
-    """See words.py. `table`: what each byte is compared as, a blank between words."""
-    cdef int32_t calls = <int32_t>len(asked), text = 0, number
-    cdef Py_ssize_t length
-    cdef const uint8_t* at
-    cdef uint8_t compared[256]
+cdef int _overlaps(Run* run, str goal, str answer, const uint8_t* table, Py_ssize_t most, double* shares) except -1:
     cdef Skim s
-    cdef const uint8_t* as_ = table
-    for number in range(256):
-        compared[number] = 0 if as_[number] == 32 else as_[number]
-    held = []
-    s.mark, s.table, s.count, s.slot_count, s.room, s.found_count, s.found_room = 0, compared, 0, 512, 256, 0, 1024
-    s.words = <Word*>PyMem_Malloc(s.room * sizeof(Word))
-    s.slots = <int32_t*>PyMem_Malloc(s.slot_count * sizeof(int32_t))
-    s.found = <int32_t*>PyMem_Malloc(s.found_room * sizeof(int32_t))
-    s.starts = <int32_t*>PyMem_Malloc((3 + 2 * calls) * sizeof(int32_t))
+    cdef int32_t n, calls = run.count
+    cdef Call* one
+    _begin(&s, table, calls)
     try:
-        if not (s.words and s.slots and s.found and s.starts):
-            raise MemoryError
-        memset(s.slots, 0, s.slot_count * sizeof(int32_t))
-        for one in (goal, answer, *asked, *given):
-            if PyUnicode_IS_ASCII(one):
-                at = <const uint8_t*>PyUnicode_AsUTF8AndSize(one, &length)
-                length = min(length, most)
-            else:
-                whole = one[:most].encode("utf-8", "replace")
-                held.append(whole)
-                at, length = <const uint8_t*><const char*>whole, len(whole)
-            _read(&s, text, at, length)
-            text += 1
-        return (
-            _answer_known(&s, calls), _answer_last(&s, calls), _fit_own(&s, calls), _next_use(&s, calls),
-            _goal_met(&s, calls),
-        )
+        _read_text(&s, GOAL, goal, most)
+        _read_text(&s, ANSWER, answer, most)
+        for n in range(calls):
+            one = &run.calls[n]
+            at = run.out.at + one.arguments
+            _read(&s, CALLS + n, <const uint8_t*>at, _clipped(at, one.end - one.arguments, most))
+        for n in range(calls):
+            _read_text(&s, CALLS + calls + n, "" if run.calls[n].output == NULL else <object>run.calls[n].output, most)
+        shares[0], shares[1] = _answer_known(&s, calls), _answer_last(&s, calls)
+        shares[2], shares[3], shares[4] = _fit_own(&s, calls), _next_use(&s, calls), _goal_met(&s, calls)
     finally:
-        PyMem_Free(s.words)
-        PyMem_Free(s.slots)
-        PyMem_Free(s.found)
-        PyMem_Free(s.starts)
+        _end(&s)
+    return 0
 
 
-cdef bint _is_blank(char one) noexcept nogil:
-    return one == 32 or 9 <= one <= 13 or 28 <= one <= 31
+cdef int _read_text(Skim* s, int32_t number, str text, Py_ssize_t most) except -1:
+    cdef Py_ssize_t size
+    cdef const char* at = PyUnicode_AsUTF8AndSize(text, &size)
+    return _read(s, number, <const uint8_t*>at, min(size, most) if PyUnicode_IS_ASCII(text) else _clipped(at, size, most))
 
 
-def shape(str output, tuple errors):
-    """See trail.py. None where a character is not ASCII. `errors`: words that tell of one, as bytes."""
-    cdef Py_ssize_t length, at = 0, end, i
-    cdef const char* text
-    cdef char small[201]
-    cdef char found[8]
-    cdef char one
-    cdef int count = 0
-    if not PyUnicode_IS_ASCII(output):
-        return None
-    text = PyUnicode_AsUTF8AndSize(output, &length)
-    end = min(length, 200)
-    while at < end and _is_blank(text[at]):
-        at += 1
-    if at == end:
-        return b"empty"
-    for i in range(at, end):
-        one = text[i]
-        if one == 0:
-            return None
-        small[i - at] = one + 32 if 65 <= one <= 90 else one
-    small[end - at] = 0
-    for word in errors:
-        if strstr(small, <const char*><bytes>word) != NULL:
-            return b"error"
-    for i in range(min(end - at, 24)):
-        one = small[i]
-        if one == 32 or one == 9 or one == 10 or one == 13:
-            continue
-        one = 97 if 97 <= one <= 122 else 48 if 48 <= one <= 57 else one
-        if count and (one == 97 or one == 48) and found[count - 1] == one:
-            continue
-        if count == 6:
-            break
-        found[count] = one
-        count += 1
-    if length > 300:
-        found[count] = 43
-        count += 1
-    return found[:count]
+cdef Py_ssize_t _clipped(const char* at, Py_ssize_t size, Py_ssize_t most) noexcept nogil:
+    """The bytes of the first `most` characters."""
+    cdef Py_ssize_t n, count = 0
+    if size <= most:
+        return size
+    for n in range(size):
+        if (<uint8_t>at[n] & 0xC0) != 0x80:
+            if count == most:
+                return n
+            count += 1
+    return size

@@ -8,8 +8,13 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from l07.domain.doubt.words import NOT_ASKED, WORDS, overlaps, skim_shape
+from l07.domain.doubt.words import MOST_CHARACTERS, NOT_ASKED, WORDS, overlaps
 from l07.domain.example import text_of
+
+try:
+    from l07.domain.doubt import skim
+except ImportError:  # no C compiler where this was installed
+    skim = None  # type: ignore[assignment]
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -73,6 +78,12 @@ class _Call(NamedTuple):
 
 def read(messages: Messages, goal: str) -> Reading:
     """Compare what was asked, called, answered and said. Texts are read up to MOST_CHARACTERS each."""
+    found = skim and skim.read(messages, goal, WORDS, _ERRORS, _shape, MOST_STEPS, MOST_CHARACTERS)
+    return Reading(*found) if found else read_slowly(messages, goal)
+
+
+def read_slowly(messages: Messages, goal: str) -> Reading:
+    """Of whatever stands for a run; skim.pyx does the same for those that were decoded."""
     calls = _calls(messages)
     answer = _answer(messages)
     given = ["" if call.output is None else call.output for call in calls]
@@ -87,10 +98,7 @@ def read(messages: Messages, goal: str) -> Reading:
         float(_after_last_output(messages)),
         _ending(messages),
     )
-    rounded = [
-        value if value.is_integer() else round(value, 6) for value in values
-    ]  # most are whole: a third of the time
-    return Reading(tuple(rounded), Trail(_digest(answer), steps).pack())
+    return Reading(tuple(round(value, 6) for value in values), Trail(_digest(answer), steps).pack())
 
 
 def _calls(messages: Messages) -> list[_Call]:
@@ -196,10 +204,7 @@ _ERROR, _NONE = _kind(b"error"), _kind(b"none")
 
 
 def _output_kind(output: str | None) -> int:
-    if output is None:
-        return _NONE
-    found = skim_shape(output, _ERRORS)
-    return _kind(_shape(output) if found is None else found)
+    return _NONE if output is None else _kind(_shape(output))
 
 
 def _shape(output: str) -> bytes:

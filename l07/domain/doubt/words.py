@@ -1,12 +1,7 @@
 """How far the words of a run's texts are the same. A word is letters, digits and all that is not ASCII; its case does not
-count. `skim.pyx` does the same, ten times as fast."""
+count. `skim.pyx` does the same for runs that were decoded."""
 
 from collections.abc import Sequence
-
-try:
-    from l07.domain.doubt import skim
-except ImportError:  # no C compiler where this was installed
-    skim = None  # type: ignore[assignment]
 
 Words = set[bytes] | frozenset[bytes]
 Shares = tuple[float, float, float, float, float]
@@ -23,17 +18,6 @@ WORDS = bytes(
 def overlaps(asked: list[str], given: list[str], goal: str, answer: str) -> Shares:
     """answer_known, answer_last, fit_own, next_use and goal_met of CONSISTENCY. `asked`: of each call the arguments,
     `given`: what came back."""
-    if skim is None:
-        return slowly(asked, given, goal, answer)
-    return skim.overlaps(asked, given, goal, answer, WORDS, MOST_CHARACTERS)
-
-
-def skim_shape(output: str, errors: tuple[bytes, ...]) -> bytes | None:
-    """What trail.py calls the shape of an output, where it can be told in C."""
-    return skim.shape(output, errors) if skim is not None else None
-
-
-def slowly(asked: list[str], given: list[str], goal: str, answer: str) -> Shares:
     calls, outputs = [*map(_words, asked)], [*map(_words, given)]
     goal_words, said = _words(goal), _words(answer)
     return (

@@ -38,7 +38,7 @@ def both(monkeypatch: pytest.MonkeyPatch, of: Any) -> tuple[Any, Any]:
         return one, of()
 
 
-@pytest.mark.parametrize("size", range(129))
+@pytest.mark.parametrize("size", [*range(129), 1000])
 def test_a_word_has_the_hash_that_the_library_says(size: int) -> None:
     assert compiled is not None
     data = random.Random(size).randbytes(size)
