@@ -1,9 +1,10 @@
 """Settings of the data: gates, duplicates, tracks and their triggers."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from l07.domain.methods import effective_options
 from l07.settings.base import Fraction, Group
 
 
@@ -136,7 +137,8 @@ class TrainRule(Group):
 class Track(Group):
     match: Match = Field(default_factory=Match, description="which examples are this track's; the first match wins")
     base_model: str = Field("tiny-base", description="folder, name of a local base, or an alias of one")
-    method: Literal["sft"] = Field("sft", description="how to train")
+    method: str = Field("sft", description="how to train; docs/training.md has the methods")
+    options: dict[str, float] = Field({}, description="of the method, such as `beta`; unset ones have its defaults")
     golden: str = Field("", description="frozen JSONL of the regression stage; empty: that stage is inconclusive")
     baseline: Literal["released", "base"] = Field(
         "released", description="what the candidate must beat; released: the PRODUCTION version, else the base"
@@ -145,3 +147,8 @@ class Track(Group):
     license: str = Field("", description="licence that a dataset's card names; empty: not stated")
     seal: SealRule = Field(default_factory=SealRule)
     train: TrainRule = Field(default_factory=TrainRule)
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        effective_options(self.method, self.options)
+        return self

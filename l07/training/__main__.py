@@ -24,7 +24,7 @@ from l07.errors import BadJob, ChildDiskFull, ChildError, ChildOutOfMemory, Chil
 
 KINDS: Mapping[str, str] = {
     "make_base": "l07.training.tiny",
-    "train": "l07.training.sft",
+    "train": "l07.training.course",
     "evaluate": "l07.training.measure",
 }
 NEEDED = ("torch", "transformers", "trl", "peft", "datasets")

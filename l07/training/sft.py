@@ -7,27 +7,24 @@ assistant's turns only; LoRA; the weights kept are those with the lowest loss on
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
-from shutil import rmtree
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset, disable_progress_bars
-from transformers import PrinterCallback, TrainerCallback, set_seed
-from transformers.utils import logging as transformers_logging
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from l07.domain.canary import as_messages, canaries
 from l07.domain.job import JobConfig
 from l07.errors import LossNotFinite, NothingToTrainOn
-from l07.training import base, lora, rows
-from l07.training.files import fresh_partial, publish
+from l07.training import rows
 from l07.training.progress import ProgressFile
+from l07.training.task import Task, adapter
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers", "datasets")
 LOOKS = 6  # at the validation split, over a whole run
 POINTS = 500  # losses that are reported at most
+attach = adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,71 +35,18 @@ class Data:
     validation: Sequence[rows.Tokens]
 
 
-def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
-    """The `train` kind. The same job gives the same weights, whatever happened to an earlier attempt."""
-    progress = ProgressFile(job_dir)
-    progress.state("INITIALIZING")
-    fix(job["seed"], job["threads"])
-    folder, output = Path(job["base"]), Path(job["output"])
-    partial = fresh_partial(output)
-    base.check_base(folder, job["base_digest"])
-    rows.check_dataset(Path(job["dataset"]), job["dataset_digest"])
-    model, tokenizer = base.load(folder)
-    rows.check_template(tokenizer)
-    facts = base.about(folder)
-    config = fitted(JobConfig.from_document(job["config"], facts.get("recommended")), base.context(model))
-    progress.state("PREPARING_DATA")
-    data, counts = _data(job, config, tokenizer, job_dir / "cache")
-    name = str(facts.get("name", folder.name))
-    adapted = lora.attach(model, config.lora_config, base_name=name, base_digest=job["base_digest"])
-    progress.state("TRAINING")
-    measured = fit(adapted, tokenizer, data, config, seed=job["seed"], progress=progress)
-    about = {
-        "base": name,
-        "base_digest": job["base_digest"],
-        "dataset_digest": job["dataset_digest"],
-        "job_id": job["job_id"],
-        "method": "sft",
-    }
-    files, digest = lora.save(adapted, partial, about)
-    publish(partial, output)
-    return {
-        **measured,
-        "rows": counts,
-        "config": config.document(),
-        "versions": {name: version(name) for name in LIBRARIES},
-        "files": files,
-        "digest": digest,
-    }
+def prepare(task: Task) -> tuple[Data, dict[str, int]]:
+    """The train and validation splits as tokens, and the canaries.
 
-
-def fitted(config: JobConfig, context: int) -> JobConfig:
-    """With a `max_length` that the base can look at."""
-    return replace(config, max_length=min(config.max_length or 2048, context))
-
-
-def fix(seed: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # filling what is written next anyway took a third of the time
-    )
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    disable_progress_bars()
-    set_seed(seed)
-
-
-def _data(job: Mapping[str, Any], config: JobConfig, tokenizer: Any, cache: Path) -> tuple[Data, dict[str, int]]:
-    from l07.domain.canary import as_messages, canaries
-
+    Raises:
+        NothingToTrainOn: E7721, no row fits."""
+    job, config, tokenizer = task.job, task.config, task.tokenizer
     assert config.max_length is not None
     planted = [
         {"messages": as_messages(one), "tools": []} for one in canaries(**(job.get("canaries") or {"n": 0, "seed": 0}))
     ]
-    good = rows.tokenise(rows.read_split(Path(job["dataset"]), "train", cache), tokenizer, config.max_length)
-    held = rows.tokenise(rows.read_split(Path(job["dataset"]), "validation", cache), tokenizer, config.max_length)
-    rmtree(cache, ignore_errors=True)
+    good = rows.tokenise(rows.read_split(task.dataset, "train", task.cache), tokenizer, config.max_length)
+    held = rows.tokenise(rows.read_split(task.dataset, "validation", task.cache), tokenizer, config.max_length)
     if not good.rows:
         raise NothingToTrainOn(
             f"no train row fits into {config.max_length} tokens; {good.too_long} are too long", too_long=good.too_long
@@ -117,7 +61,12 @@ def _data(job: Mapping[str, Any], config: JobConfig, tokenizer: Any, cache: Path
     return Data([*good.rows, *extra.rows], held.rows), counts
 
 
-def fit(
+def fit(task: Task, model: Any, data: Data) -> dict[str, Any]:
+    """Train `model` in place; losses as measured. Raises LossNotFinite (E7726)."""
+    return train(model, task.tokenizer, data, task.config, seed=task.seed, progress=task.progress)
+
+
+def train(
     model: Any, tokenizer: Any, data: Data, config: JobConfig, *, seed: int, progress: ProgressFile
 ) -> dict[str, Any]:
     """Train `model` in place; losses as measured.

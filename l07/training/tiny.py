@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from l07.domain import world
 from l07.domain.job import JobConfig
 from l07.errors import BadJob, LossNotFinite
-from l07.training import base, lora, rows, sft
+from l07.training import base, course, lora, rows, sft
 from l07.training.files import fresh_partial, publish, write_json
 from l07.training.progress import ProgressFile
 
@@ -81,7 +81,7 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     """The `make_base` kind; the same job gives the same files, byte for byte, base.json's measured seconds aside. `steps` shortens the pretraining (tests)."""
     progress = ProgressFile(job_dir)
     progress.state("INITIALIZING")
-    sft.fix(job["seed"], job["threads"])
+    course.fix(job["seed"], job["threads"])
     output = Path(job["output"])
     partial = fresh_partial(output)
     made = _continued if job.get("from") else _pretrained
@@ -262,13 +262,13 @@ def _continued(job: Mapping[str, Any], progress: ProgressFile) -> tuple[Any, Any
     parent = Path(job["from"])
     base.check_base(parent, str(base.about(parent).get("digest", "")))
     model, tokenizer = base.load(parent)
-    config = sft.fitted(JobConfig.from_document(PRACTICE), base.context(model))
+    config = course.fitted(JobConfig.from_document(PRACTICE), base.context(model))
     progress.state("PREPARING_DATA")
     with Path(job["examples"]).open(encoding="utf-8") as lines:
         examples = [rows.chat(json.loads(line)) for line in lines]
     tokens = rows.tokenise(examples, tokenizer, config.max_length or CONTEXT)
     adapted = lora.attach(model, config.lora_config, base_name=parent.name, base_digest="")
     progress.state("TRAINING")
-    measured = sft.fit(adapted, tokenizer, sft.Data(tokens.rows, []), config, seed=job["seed"], progress=progress)
+    measured = sft.train(adapted, tokenizer, sft.Data(tokens.rows, []), config, seed=job["seed"], progress=progress)
     kept = {name: measured[name] for name in ("steps", "train_loss", "tokens", "train_seconds")}
     return lora.merged(adapted), tokenizer, {**kept, "rows": len(tokens.rows), "too_long": tokens.too_long}

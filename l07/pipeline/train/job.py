@@ -10,6 +10,7 @@ from typing import Any
 
 from l07.domain.base import effective_config, setting
 from l07.domain.job import job_id
+from l07.domain.methods import effective_options
 from l07.domain.registry import fold
 from l07.errors import AttemptsUsedUp, ChildError, Fatal
 from l07.pipeline import attempts, release
@@ -111,12 +112,13 @@ async def _attempts(
 
 
 def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
-    training = desk.settings.training
+    training, track = desk.settings.training, desk.settings.tracks[job.track]
     names = {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "lora"}
     asked = training.model_dump(include=names)
     config, origins = effective_config(asked, base.recommended)
     versions = {name: library_version(name) for name in LIBRARIES}
     threads = training.threads or os.cpu_count() or 1
+    options = effective_options(track.method, track.options)
     ident = job_id(
         dataset_digest=job.digest,
         config=config,
@@ -124,12 +126,13 @@ def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
         seed=desk.settings.seed,
         threads=threads,
         versions=versions,
-        method=desk.settings.tracks[job.track].method,
+        method=track.method,
         canaries=training.canaries,
+        options=options,
     )
     return {
         "kind": "train", "job_id": ident, "seed": desk.settings.seed, "threads": threads, "base": str(base.folder), "base_digest": base.digest,
-        "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": desk.settings.tracks[job.track].method,
+        "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": track.method, "options": options,
         "config": config, "origins": origins, "canaries": {"n": training.canaries, "seed": desk.settings.seed},
     }  # fmt: skip
 

@@ -1,0 +1,57 @@
+"""Training methods by name: what each learns from, and the options that are its own. A method is a line here and a file of
+the same name in `l07/training/`; CONTRIBUTING.md has the recipe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Feed = Literal["rows", "pairs", "labels", "prompts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A number that one method has and others have not; `least` and `most` are allowed."""
+
+    default: float
+    least: float
+    most: float
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """`feed`: of the dataset's version, good runs, preference pairs, runs with a thumb up or down, or only how runs begin."""
+
+    feed: Feed
+    about: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+METHODS: Mapping[str, MethodSpec] = {
+    "sft": MethodSpec("rows", "supervised fine-tuning on good runs"),
+}
+
+
+def check_method(name: str) -> MethodSpec:
+    """Raises ValueError for a name that is not in the table."""
+    if name not in METHODS:
+        raise ValueError(f"no training method {name}; there are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def effective_options(name: str, asked: Mapping[str, float]) -> dict[str, float]:
+    """The method's options, `asked` where it says so.
+
+    Raises:
+        ValueError: no such method, an option that it does not have, or one out of its bounds."""
+    spec = check_method(name)
+    unknown = sorted(asked.keys() - spec.options.keys())
+    if unknown:
+        known = ", ".join(spec.options) or "none"
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {known}")
+    out = {option: float(asked.get(option, about.default)) for option, about in spec.options.items()}
+    wrong = [o for o, value in out.items() if not spec.options[o].least <= value <= spec.options[o].most]
+    if wrong:
+        bounds = ", ".join(f"{o}: {spec.options[o].least:g} to {spec.options[o].most:g}" for o in wrong)
+        raise ValueError(f"{name}: out of range: {bounds}")
+    return out

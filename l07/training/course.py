@@ -1,0 +1,94 @@
+"""The course of a `train` job, whatever its method: checks, data, adapter, training, the finished folder."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, cast
+
+import torch
+from datasets import disable_progress_bars
+from transformers import set_seed
+from transformers.utils import logging as transformers_logging
+
+from l07.domain.job import JobConfig
+from l07.domain.methods import effective_options
+from l07.errors import BadJob
+from l07.training import base, lora, rows
+from l07.training.files import fresh_partial, publish
+from l07.training.progress import ProgressFile
+from l07.training.task import Method, Task
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers", "datasets")
+
+
+def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
+    """The `train` kind. The same job gives the same weights, whatever happened to an earlier attempt.
+
+    Raises:
+        BadJob: E7706, a method that is not there, or an option that it does not have."""
+    progress = ProgressFile(job_dir)
+    progress.state("INITIALIZING")
+    method, options = named(job)
+    fix(job["seed"], job["threads"])
+    folder, output = Path(job["base"]), Path(job["output"])
+    partial = fresh_partial(output)
+    base.check_base(folder, job["base_digest"])
+    rows.check_dataset(Path(job["dataset"]), job["dataset_digest"])
+    model, tokenizer = base.load(folder)
+    rows.check_template(tokenizer)
+    facts = base.about(folder)
+    config = fitted(JobConfig.from_document(job["config"], facts.get("recommended")), base.context(model))
+    task = Task(job, job_dir, config, options, tokenizer, str(facts.get("name", folder.name)), progress)
+    progress.state("PREPARING_DATA")
+    data, counts = method.prepare(task)
+    rmtree(task.cache, ignore_errors=True)
+    adapted = method.attach(task, model)
+    progress.state("TRAINING")
+    measured = method.fit(task, adapted, data)
+    files, digest = lora.save(adapted, partial, _about(task))
+    publish(partial, output)
+    return {
+        **measured,
+        "rows": counts,
+        "config": config.document(),
+        "options": dict(options),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "files": files,
+        "digest": digest,
+    }
+
+
+def named(job: Mapping[str, Any]) -> tuple[Method, dict[str, float]]:
+    """The job's method and its options. Raises BadJob (E7706)."""
+    name = str(job.get("method") or "sft")
+    try:
+        options = effective_options(name, job.get("options") or {})
+    except ValueError as err:
+        raise BadJob(str(err)) from err
+    return cast(Method, importlib.import_module(f"l07.training.{name}")), options
+
+
+def _about(task: Task) -> dict[str, Any]:
+    names = ("base_digest", "dataset_digest", "job_id")
+    return {"base": task.base_name, **{name: task.job[name] for name in names}, "method": task.job.get("method", "sft")}
+
+
+def fitted(config: JobConfig, context: int) -> JobConfig:
+    """With a `max_length` that the base can look at."""
+    return replace(config, max_length=min(config.max_length or 2048, context))
+
+
+def fix(seed: int, threads: int) -> None:
+    """Seeds, threads, quiet libraries: before anything is read."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # filling what is written next anyway took a third of the time
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    disable_progress_bars()
+    set_seed(seed)

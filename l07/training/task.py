@@ -1,0 +1,55 @@
+"""What a training method is given, and what it must have: one file a method, called by `course.py` and by nobody else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from l07.domain.job import JobConfig
+from l07.training import lora
+from l07.training.progress import ProgressFile
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One job, checked: base and dataset are those that it names. `options` are the method's own (`domain/methods.py`)."""
+
+    job: Mapping[str, Any]
+    job_dir: Path
+    config: JobConfig
+    options: Mapping[str, float]
+    tokenizer: Any
+    base_name: str
+    progress: ProgressFile
+
+    @property
+    def dataset(self) -> Path:
+        return Path(self.job["dataset"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.job["seed"])
+
+    @property
+    def cache(self) -> Path:
+        """A folder for whatever a library keeps while data is read; gone at the end."""
+        return self.job_dir / "cache"
+
+
+class Method(Protocol):
+    """A module of `l07/training/`. `prepare` reads the data and counts it (`used`: what is learned from), `attach` says which
+    weights may move, `fit` trains the model in place and returns what it measured: at least `losses`, `train_loss`,
+    `steps`, `epochs`, `tokens`, `train_seconds`."""
+
+    def prepare(self, task: Task) -> tuple[Any, dict[str, int]]: ...
+
+    def attach(self, task: Task, model: Any) -> Any: ...
+
+    def fit(self, task: Task, model: Any, data: Any) -> dict[str, Any]: ...
+
+
+def adapter(task: Task, model: Any) -> Any:
+    """The adapter of the job's config: what `attach` is for most methods."""
+    return lora.attach(
+        model, task.config.lora_config, base_name=task.base_name, base_digest=str(task.job["base_digest"])
+    )
