@@ -214,7 +214,8 @@ def _entry(entry: Entry) -> View:
 def _trained(views: Mapping[str, Mapping[str, View]], versions: Sequence[View]) -> dict[str, list[View]]:
     """Jobs on versions in which the row is in train, and the models that they made."""
     table = {line["version"]: line["table"] for line in versions}
-    jobs = [job for job in views["jobs"].values() if table.get(job["dataset"]) == "train"]
+    begun = [job for job in views["jobs"].values() if job["state"] != "DECLINED"]
+    jobs = [job for job in begun if table.get(job["dataset"]) == "train"]
     ids = {job["id"] for job in jobs}
     models = [model for model in views["models"].values() if model.get("lineage", {}).get("job_id") in ids]
     return {

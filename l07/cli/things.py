@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l07.cli import views
+from l07.cli import at_work, views
 from l07.cli.access import loaded
 from l07.cli.console import Console
 from l07.cli.curves import curve, readable
@@ -24,7 +24,7 @@ FOLDS: Mapping[str, tuple[str, Callable[[Sequence[Entry]], dict[str, View]]]] = 
 }
 COLUMNS = {
     "datasets": ("id", "state", "splits", "added", "removed", "exports", "digest", "at"),
-    "jobs": ("id", "dataset", "state", "attempt", "base_model", "code", "reason", "at"),
+    "jobs": ("id", "dataset", "state", "attempt", "priority", "method", "base_model", "owner", "code", "reason", "at"),
     "models": ("id", "stage", "verdict", "tainted", "at"),
 }
 
@@ -58,6 +58,7 @@ async def all_views(settings: Settings) -> dict[str, dict[str, View]]:
     from l07.backends.open import open_ledger
 
     found = {what: fold(await open_ledger(settings, name).entries()) for what, (name, fold) in FOLDS.items()}
+    await at_work.look(settings, found["jobs"])
     for name, exports in views.exports(await open_ledger(settings, "exports").entries()).items():
         if name in found["datasets"]:
             found["datasets"][name]["exports"] = exports

@@ -3,21 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from l07.domain import job_ledger
 from l07.domain.exports import fold as fold_exports
 from l07.domain.registry import STAGE_CHANGED, VALIDATED, fold
 from l07.ports import Entry
 
 View = dict[str, Any]
-STATES = {
-    "job.queued": "PENDING",
-    "job.declined": "DECLINED",
-    "job.attempt": "INITIALIZING",
-    "training.started": "TRAINING",
-    "job.preempted": "PENDING",
-    "training.completed": "VALIDATING",
-    "training.failed": "FAILED",
-    "job.cancelled": "CANCELLED",
-}
 
 
 def datasets(entries: Iterable[Entry]) -> dict[str, View]:
@@ -45,47 +36,43 @@ def exports(entries: Iterable[Entry]) -> dict[str, list[View]]:
     return found
 
 
-def jobs(entries: Iterable[Entry]) -> dict[str, View]:
-    """Jobs by id, oldest first; one that has no id yet, or never gets one, goes by its dataset "<track>:<version>"."""
-    by_dataset: dict[str, View] = {}
+def jobs(entries: Sequence[Entry]) -> dict[str, View]:
+    """Jobs by id, oldest first; one that has no id yet, or never gets one, goes by its key. Of two with one id the older
+    stands under its key."""
+    found: dict[str, View] = {}
+    about = _entries_by_job(entries)
+    for key, job in job_ledger.fold(entries).items():
+        view: View = {"id": job.ident or key, "dataset": job.dataset, "state": job.standing, "key": key}
+        told = {
+            "attempt": job.attempts, "preempted": job.preempted, "priority": job.priority, "owner": job.owner, "code": job.code,
+            "reason": job.reason, "method": job.body.get("method"),
+        }  # fmt: skip
+        view |= {name: value for name, value in told.items() if value}
+        for entry in about[key]:
+            view |= _job_details(entry)
+        view |= {"at": about[key][-1].at, "entries": [mark(entry) for entry in about[key]]}
+        if (older := found.pop(str(view["id"]), None)) is not None:
+            found[str(older["key"])] = older
+        found[str(view["id"])] = view
+    return found
+
+
+def _entries_by_job(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.kind not in {*STATES, "job.ended"}:
-            continue
-        dataset = str(entry.body.get("queued") or entry.key)
-        if entry.kind == "job.queued":
-            _replace_waiting(by_dataset, dataset)
-        view = by_dataset.setdefault(
-            dataset, {"id": dataset, "dataset": dataset.partition("#")[0], "state": "PENDING", "entries": []}
-        )
-        view["entries"].append(mark(entry))
-        view["at"] = entry.at
-        view["state"] = entry.body["state"] if entry.kind == "job.ended" else STATES[entry.kind]
-        _job_details(view, entry)
-    return {str(view["id"]): view for view in by_dataset.values()}
+        found.setdefault(str(entry.body.get("queued") or entry.key), []).append(entry)
+    return found
 
 
-def _replace_waiting(by_dataset: Mapping[str, View], dataset: str) -> None:
-    """A newer version of a track takes the place of the one that waits."""
-    track = dataset.rpartition(":")[0]
-    for view in by_dataset.values():
-        if view["state"] == "PENDING" and view["dataset"].rpartition(":")[0] == track:
-            view |= {"state": "REPLACED", "reason": f"by {dataset}"}
-
-
-def _job_details(view: View, entry: Entry) -> None:
+def _job_details(entry: Entry) -> View:
     data = entry.body.get("data") or {}
-    ident = data.get("job_id") or entry.body.get("job_id")
-    if ident:
-        view["id"] = ident
-    if entry.kind in ("job.declined", "job.cancelled") and entry.body.get("reason"):
-        view["reason"] = entry.body.get("reason")
-    elif entry.kind == "training.started":
-        view |= {"attempt": data.get("attempt"), "base_model": data.get("base_model"), "method": data.get("method")}
-        view["started"] = data
-    elif entry.kind == "training.completed":
-        view["completed"] = data
-    elif entry.kind == "training.failed":
-        view |= {"code": data.get("code"), "message": data.get("message"), "failed": data}
+    if entry.kind == job_ledger.STARTED:
+        return {"base_model": data.get("base_model"), "method": data.get("method"), "started": data}
+    if entry.kind == job_ledger.COMPLETED:
+        return {"completed": data}
+    if entry.kind == job_ledger.FAILED:
+        return {"message": data.get("message"), "failed": data}
+    return {}
 
 
 def models(entries: Sequence[Entry]) -> dict[str, View]:

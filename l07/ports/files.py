@@ -73,6 +73,10 @@ class Leases(Protocol):
         """The next one may have it at once. One that is no longer ours: nothing."""
         ...
 
+    async def is_held(self, name: str) -> bool | None:
+        """Whether somebody has it now; None: it cannot be told from here. Changes nothing."""
+        ...
+
 
 class ArtifactStore(Protocol):
     """Folders that appear whole or not at all."""

@@ -220,3 +220,25 @@ async def test_a_holder_that_stood_still_learns_at_its_next_renewal_that_it_lost
         child.send_signal(signal.SIGCONT)
         assert (await asyncio.to_thread(child.communicate, timeout=10))[0] == "lost\n"
         assert await leases.renew(lease)
+
+
+async def test_a_look_says_who_is_there_and_takes_nothing(root: Path) -> None:
+    here, there = on_a_machine(root, "here"), on_a_machine(root, "there")
+    assert await here.is_held("track-a") is False
+    assert not root.exists(), "a look makes nothing"
+    lease = await here.claim("track-a", "one")
+    assert lease is not None
+    assert await on_a_machine(root, "here").is_held("track-a") is True
+    assert await there.is_held("track-a") is None, "whether it lives cannot be told from another machine"
+    await here.release(lease)
+    assert await there.is_held("track-a") is False
+
+
+async def test_a_look_at_a_dead_holder_on_the_same_machine_says_so(root: Path) -> None:
+    with holder(root, "here") as process:
+        here = on_a_machine(root, "here")
+        assert await here.is_held("track-a") is True
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert await here.is_held("track-a") is False
+        assert await on_a_machine(root, "there").is_held("track-a") is None

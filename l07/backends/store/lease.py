@@ -66,6 +66,19 @@ class FolderLeases:
     async def release(self, lease: Lease) -> None:
         await self._run(lease.name, lambda: self._release(lease))
 
+    async def is_held(self, name: str) -> bool | None:
+        return await asyncio.to_thread(self._is_held, self._root / name)
+
+    def _is_held(self, folder: Path) -> bool | None:
+        top = max(numbers(folder), default=0)
+        try:
+            words = _words((folder / file_name(top)).read_bytes()) if top else {"released": True}
+        except FileNotFoundError:  # a faster one took the next number and removed this one
+            return True
+        if words.get("released"):
+            return False
+        return _is_locked(folder / file_name(top)) if words.get("machine") == self._machine else None
+
     async def _run(self, name: str, work: Callable[[], T]) -> T:
         def locked() -> T:
             with self._lock, disk_errors(self._root / name):

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from l07.domain.job_ledger import CANCELLED, CLAIMED, JobLine, fold
 from l07.errors import JobMoveRefused, JobTaken, NothingByThatName
 from l07.ports import Entry, Ledger
-
-CLAIMED, CANCELLED = "job.claimed", "job.cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class Queued:
     """A job that waits or was cut off. `attempts` were begun and counted so far; `fence` is of the lease under which it is
     worked on, 0 where one process alone has the data folder."""
 
-    key: str  # "<track>:<version>"
+    key: str  # as in `domain.job_ledger`
     track: str
     version: str
     uri: str
@@ -28,30 +27,25 @@ class Queued:
     correlationid: str | None
     attempts: int = 0
     fence: int = 0
+    priority: int = 0  # higher goes first
+    method: str = ""  # empty: the track's
+    options: Mapping[str, float] | None = None  # of the method; None: the track's
 
 
 def queue(entries: Sequence[Entry]) -> list[Queued]:
-    """Jobs that are due: the newest queued version of each track that has not ended, oldest first."""
-    due: dict[str, Queued] = {}
-    for entry in entries:
-        body = entry.body
-        if entry.kind == "job.queued":
-            names = ("track", "version", "uri", "digest", "cause", "correlationid")
-            due[body["track"]] = Queued(entry.key, *(body[name] for name in names))
-            continue
-        waiting = due.get(str(body.get("track"))) if entry.kind in _STEPS else None
-        if waiting is None or body["queued"] != waiting.key:
-            continue
-        counted = _STEPS[entry.kind]
-        if counted is None:
-            del due[waiting.track]
-        else:
-            due[waiting.track] = replace(waiting, attempts=waiting.attempts + counted)
-    return list(due.values())
+    """Jobs that are due, the most urgent first, of those the oldest: of each track its newest version, and what was asked
+    for by hand."""
+    due = [job for job in fold(entries).values() if job.is_due]
+    return [_queued(job) for job in sorted(due, key=lambda job: (-job.priority, job.number))]
 
 
-# What an entry does to the attempts of its job; None: the job is over.
-_STEPS: Mapping[str, int | None] = {"job.ended": None, CANCELLED: None, "job.attempt": 1, "job.preempted": -1}
+def _queued(job: JobLine) -> Queued:
+    body = job.body
+    return Queued(
+        key=job.key, track=body["track"], version=body["version"], uri=body["uri"], digest=body["digest"], cause=body["cause"],
+        correlationid=body["correlationid"], attempts=job.attempts, priority=job.priority,
+        method=str(body.get("method") or ""), options=body.get("options"),
+    )  # fmt: skip
 
 
 def fence_of(entries: Sequence[Entry], track: str) -> int:

@@ -1,9 +1,14 @@
+import asyncio
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from cli_builders import a_loop, record_entries
 
+from l07.backends.lock import DataLock
+from l07.backends.store import FolderLeases
 from l07.cli.lineage import summarise
 from l07.cli.views import pick
 from l07.errors import NothingByThatName
@@ -35,9 +40,10 @@ def test_a_job_s_state_follows_its_entries(l07) -> None:
         ("training.completed", "job-1", {**queued, "data": {"job_id": "job-1"}}, "VALIDATING"),
         ("job.ended", "default:1.0.0", {**queued, "state": "COMPLETED"}, "COMPLETED"),
     ]
-    for kind, key, body, state in steps:
-        record_entries(D, "jobs", (kind, key, body))
-        assert states() == {"default:1.0.0": state}, kind
+    with DataLock(D):  # whoever trains it is there
+        for kind, key, body, state in steps:
+            record_entries(D, "jobs", (kind, key, body))
+            assert states() == {"default:1.0.0": state}, kind
 
 
 def test_a_newer_dataset_replaces_a_waiting_job_of_its_track_only(l07) -> None:
@@ -47,7 +53,8 @@ def test_a_newer_dataset_replaces_a_waiting_job_of_its_track_only(l07) -> None:
         ("job.queued", "a:1.0.0", {}), ("job.queued", "b:1.0.0", {}), ("job.attempt", "b/1", running),
         ("job.queued", "a:1.1.0", {}), ("job.queued", "b:1.1.0", {}),
     )  # fmt: skip
-    jobs = json.loads(l07("jobs", "list", "--data-dir", "d", "--json").out)["jobs"]
+    with DataLock(D):
+        jobs = json.loads(l07("jobs", "list", "--data-dir", "d", "--json").out)["jobs"]
     states = {job["dataset"]: job["state"] for job in jobs}
     assert states == {"a:1.0.0": "REPLACED", "b:1.0.0": "INITIALIZING", "a:1.1.0": "PENDING", "b:1.1.0": "PENDING"}
 
@@ -161,3 +168,72 @@ def test_a_model_leads_down_to_the_events_and_offsets_of_its_dataset(l07) -> Non
     said = l07("models", "show", "default", "--data-dir", "d").out
     assert "from 5 events in 3 rows" in said
     assert "t:a:0:9" in said
+
+
+# ------------------------------------------------------------------ jobs that are worked on
+
+BEGUN = (
+    ("job.queued", "default:1.0.0", {"track": "default"}),
+    ("job.claimed", "default/1", {"track": "default", "queued": "default:1.0.0", "fence": 1, "owner": "here/1"}),
+    ("job.attempt", "1", {"track": "default", "queued": "default:1.0.0", "job_id": "job-1"}),
+    ("training.started", "1", {"queued": "default:1.0.0", "data": {"job_id": "job-1", "attempt": 1, "method": "sft"}}),
+)
+
+
+def the_job(l07) -> dict:
+    (job,) = json.loads(l07("jobs", "list", "--data-dir", "d", "--json").out)["jobs"]
+    return job
+
+
+def test_a_job_whose_trainer_is_gone_is_not_said_to_be_training(l07) -> None:
+    leases = FolderLeases(D / "leases", ttl_s=90.0)
+    lease = asyncio.run(leases.claim("track-default", "here/1"))
+    assert lease is not None
+    record_entries(D, "jobs", *BEGUN)
+    job = the_job(l07)
+    assert (job["state"], job["owner"], job["attempt"], job["method"]) == ("TRAINING", "here/1", 1, "sft")
+    os.close(leases._held[lease].fd)  # as the kernel does when its process is killed
+    job = the_job(l07)
+    assert (job["state"], job["attempt"], "owner" in job) == ("PENDING", 1, False)
+    assert "trainer is gone" in job["reason"]
+
+
+def test_a_job_is_where_its_child_says_that_it_is(l07) -> None:
+    asyncio.run(FolderLeases(D / "leases", ttl_s=90.0).claim("track-default", "here/1"))
+    record_entries(D, "jobs", *BEGUN)
+    told = {
+        "attempt-2": '{"state": "TRAINING"}\n',
+        "attempt-10": '{"state": "INITIALIZING"}\n{"state": "PREPARING_DATA"}\n{"state": "TRAI',
+    }
+    for name, lines in told.items():
+        own = D / "jobs" / "job-1" / name
+        own.mkdir(parents=True)
+        (own / "progress.jsonl").write_text(lines, "utf-8")
+    assert the_job(l07)["state"] == "PREPARING_DATA"
+
+
+@pytest.mark.parametrize(("held", "state"), [(True, "TRAINING"), (False, "PENDING")])
+def test_a_job_of_a_caller_in_python_stands_while_he_has_the_folder(l07, held, state) -> None:
+    queued = {"queued": "mine:1.0.0#aa.1"}
+    record_entries(
+        D,
+        "jobs",
+        ("job.attempt", "1", {**queued, "job_id": "job-1"}),
+        ("training.started", "1", {**queued, "data": {}}),
+    )
+    with DataLock(D, purpose="LearningService") if held else nullcontext():
+        assert the_job(l07)["state"] == state
+
+
+def test_of_two_jobs_with_one_id_both_are_told(l07) -> None:
+    """Asked for again after it had failed."""
+    for number, state in ((1, "FAILED"), (2, "COMPLETED")):
+        key = f"default:1.0.0#aa.{number}"
+        body = {"track": "default", "queued": key, "job_id": "job-1"}
+        record_entries(
+            D, "jobs", ("job.queued", key, {"track": "default"}), ("job.ended", key, {**body, "state": state})
+        )
+    jobs = json.loads(l07("jobs", "list", "--data-dir", "d", "--json").out)["jobs"]
+    assert [(job["id"], job["state"]) for job in jobs] == [("job-1", "FAILED"), ("job-1", "COMPLETED")]
+    shown = json.loads(l07("jobs", "show", "job-1", "--data-dir", "d", "--json").out)["job"]
+    assert shown["state"] == "COMPLETED"
