@@ -29,15 +29,13 @@ from l07.pipeline.curate.clusters import label, watch
 from l07.pipeline.curate.columns import TABLE, Columns, word
 from l07.pipeline.curate.diversity import diversity
 from l07.pipeline.curate.forgetting import without
-from l07.pipeline.curate.intake import Fresh, Hashed, Revision, read_in, unhashed
+from l07.pipeline.curate.intake import AT_ONCE, BatchEnd, Fresh, Hashed, Revision, read_in, unhashed
 from l07.pipeline.curate.placing import generic_deeds, place
 from l07.pipeline.curate.roll import Everyone, Grouping, Parent, Roll, groups_of
 from l07.pipeline.curate.stages import run_stages
 from l07.pipeline.curate.twins import Body
 from l07.pipeline.curate.work import DatasetWarning, Examples, Hold, Lineage, Work, digest_of, tally
 from l07.ports import SealedBatch
-
-CHUNK = 1000  # rows that are objects with their bodies at one time
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +134,17 @@ def _read(work: Work, batches: Sequence[SealedBatch], hashed: Hashed) -> None:
     known = {key for key, row in zip(keys, work.roll.find(keys), strict=True) if row >= 0}
     revisions: dict[str, Revision] = {}
     fresh: list[Fresh] = []
-    for key, one in read_in(batches, known, work.rules, work.counts, hashed):
+    for one in read_in(batches, known, work.rules, work.counts, hashed):
         if isinstance(one, Revision):
-            revisions[key] = one
+            revisions[one.row.key] = one
             continue
-        fresh.append(one)
-        if len(fresh) == CHUNK:
+        if isinstance(one, Fresh):
+            fresh.append(one)
+        if len(fresh) == AT_ONCE or not isinstance(one, Fresh):
             work.take(fresh)
             fresh = []
-    work.take(fresh)
+        if isinstance(one, BatchEnd):
+            work.judge_again(one.again)
     work.revise(dict(sorted(revisions.items())))
 
 

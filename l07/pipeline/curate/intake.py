@@ -15,8 +15,9 @@ from l07.domain.scrub import SCRUBBED, Policy, Scrubbed, policy_of, scrub
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
 
-# Rows: the automata of a look are larger than a processor's cache, and changing the look at each row costs double.
-AT_ONCE = 64
+# Rows that go through every look together, and whose texts are let go before the next come: so they stay in a processor's
+# cache, and so do the automata of a look, which are larger than the rows: changing the look at each row costs double.
+AT_ONCE = 16
 _figures = itemgetter(*FEATURES)
 
 
@@ -56,6 +57,14 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchEnd:
+    """No more runs come of a batch. `again`: those of them, by key, that are judged otherwise now that all are known; one
+    that is quarantined has no example any more."""
+
+    again: Mapping[str, Member] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Intake:
     """What the batches bring, by natural key. `counts`: keys that the dataset has already, and what was scrubbed."""
 
@@ -79,38 +88,57 @@ def take_in(
     counts: Counter[str] = Counter()
     fresh: dict[str, Fresh] = {}
     revisions: dict[str, Revision] = {}
-    for key, one in read_in(batches, known, rules, counts, hashed):
+    for one in read_in(batches, known, rules, counts, hashed):
         if isinstance(one, Revision):
-            revisions[key] = one
+            revisions[one.row.key] = one
+        elif isinstance(one, Fresh):
+            fresh[one.member.key] = one
         else:
-            fresh[key] = one
+            fresh |= {key: _again(fresh[key], member) for key, member in one.again.items()}
     return Intake(dict(sorted(fresh.items())), dict(sorted(revisions.items())), dict(sorted(counts.items())))
+
+
+def _again(one: Fresh, member: Member) -> Fresh:
+    return replace(one, member=member, example=None if member.decision == "QUARANTINE" else one.example)
 
 
 def read_in(
     batches: Sequence[SealedBatch], known: Container[str], rules: CurateRules, counts: Counter[str], hashed: Hashed
-) -> Iterator[tuple[str, Fresh | Revision]]:
+) -> Iterator[Fresh | Revision | BatchEnd]:
     """Read the batches in their order, one after the other; rows of a batch in any order give the same. Of a key's
-    revisions the last one counts. `hashed` makes of a subject's name what is stored."""
+    revisions the last one counts. `hashed` makes of a subject's name what is stored. Nothing here holds on to an example
+    once AT_ONCE others have come."""
     seen: set[str] = set()
     for batch in batches:
         ident = batch.seal.batch_id
         new: list[SealedRow] = []
         for row in sorted(batch.rows, key=_row_order):
             if row.revision:
-                yield row.key, Revision(row, ident, _subject_of(row, hashed))
+                yield Revision(row, ident, _subject_of(row, hashed))
             elif row.key in known or row.key in seen:
                 counts["already_in_dataset"] += 1
             else:
                 seen.add(row.key)
                 new.append(row)
-        some = (new[at : at + AT_ONCE] for at in range(0, len(new), AT_ONCE))
-        fresh = {key: one for rows in some for key, one in _fresh(rows, ident, rules, counts, hashed)}
-        fresh |= _in_campaigns(fresh, rules)
-        quarantined = sum(one.member.decision == "QUARANTINE" for one in fresh.values())
-        if quarantined:
-            counts["quarantined"] += quarantined
-        yield from fresh.items()
+        yield from _runs(new, ident, rules, counts, hashed)
+
+
+def _runs(
+    rows: Sequence[SealedRow], batch_id: str, rules: CurateRules, counts: Counter[str], hashed: Hashed
+) -> Iterator[Fresh | BatchEnd]:
+    directed: dict[str, _Directed] = {}
+    quarantined = 0
+    for at in range(0, len(rows), AT_ONCE):
+        for one in _fresh(rows[at : at + AT_ONCE], batch_id, rules, counts, hashed):
+            if one.inspection.passages:
+                directed[one.member.key] = one.member, one.inspection
+            quarantined += one.member.decision == "QUARANTINE"
+            yield one
+    again = _in_campaigns(directed, rules)
+    quarantined += sum(m.decision == "QUARANTINE" != directed[key][0].decision for key, m in again.items())
+    if quarantined:
+        counts["quarantined"] += quarantined
+    yield BatchEnd(again)
 
 
 def _row_order(row: SealedRow) -> tuple[str, bool, float, float, bytes]:
@@ -125,7 +153,7 @@ def _subject_of(row: SealedRow, hashed: Hashed) -> str:
 
 def _fresh(
     rows: Sequence[SealedRow], batch_id: str, rules: CurateRules, counts: Counter[str], hashed: Hashed
-) -> Iterator[tuple[str, Fresh]]:
+) -> Iterator[Fresh]:
     """One look at all rows, then the next one at all of them."""
     runs = [_extracted(row, batch_id) for row in rows]
     sound = [run for run in runs if not isinstance(run, NoExample)]
@@ -137,7 +165,7 @@ def _fresh(
         subject = hashed(run.subject_id) if run.subject_id else ""
         if isinstance(run, NoExample):
             reasons = tuple(dict.fromkeys((*row.reasons, run.reason)))
-            yield row.key, Fresh(_nothing(row, batch_id, reasons, subject), None, None)
+            yield Fresh(_nothing(row, batch_id, reasons, subject), None, None)
             continue
         found, scrubbed = next(looks)
         verdict = judge(run, row.decision, row.reasons, complete=rules.completeness)
@@ -145,7 +173,7 @@ def _fresh(
         example, verdict = _cleaned(run, verdict, scrubbed, policy, counts)
         member = _member(example, verdict, batch_id, subject, scores_of(found))
         keep = verdict.decision != "QUARANTINE" and UNHOLDABLE.isdisjoint(verdict.reasons)
-        yield row.key, Fresh(member, example if keep else None, example.provenance, found)
+        yield Fresh(member, example if keep else None, example.provenance, found)
 
 
 def _extracted(row: SealedRow, batch_id: str) -> TrainingExample | NoExample:
@@ -177,19 +205,20 @@ def _inspected(example: TrainingExample, rules: CurateRules) -> Inspection:
     return inspect(example.goal, example.messages, scanner=scanner_named(rules.injection_scanner))
 
 
-def _in_campaigns(fresh: Mapping[str, Fresh], rules: CurateRules) -> dict[str, Fresh]:
+_Directed = tuple[Member, Inspection]  # a run that read a directive
+
+
+def _in_campaigns(directed: Mapping[str, _Directed], rules: CurateRules) -> dict[str, Member]:
     """The runs of a batch that read what runs of other tasks read too, judged with that in mind."""
-    grams = campaigns((one.member.task, one.inspection.passages) for one in fresh.values())
-    known = ((key, one, one.inspection.among(grams)) for key, one in fresh.items() if one.inspection.passages)
-    return {key: _again(one, found, rules) for key, one, found in known if found.in_campaign}
+    grams = campaigns((member.task, inspection.passages) for member, inspection in directed.values())
+    known = ((key, member, inspection.among(grams)) for key, (member, inspection) in directed.items())
+    return {key: _weighed_again(member, found, rules) for key, member, found in known if found.in_campaign}
 
 
-def _again(one: Fresh, found: Inspection, rules: CurateRules) -> Fresh:
-    verdict = Verdict(one.member.decision, one.member.reasons)
-    verdict = weighed(verdict, found, threshold=rules.injection_threshold)
-    scores = {**one.member.scores, **scores_of(found)}
-    member = one.member.but(decision=verdict.decision, reasons=verdict.reasons, scores=scores)
-    return replace(one, member=member, example=None if verdict.decision == "QUARANTINE" else one.example)
+def _weighed_again(member: Member, found: Inspection, rules: CurateRules) -> Member:
+    verdict = weighed(Verdict(member.decision, member.reasons), found, threshold=rules.injection_threshold)
+    scores = {**member.scores, **scores_of(found)}
+    return member.but(decision=verdict.decision, reasons=verdict.reasons, scores=scores)
 
 
 def _nothing(row: SealedRow, batch_id: str, reasons: tuple[str, ...], subject: str) -> Member:

@@ -2,7 +2,7 @@
 
 import struct
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from heapq import heappush, heappushpop
 
 from l07.domain.dataset import Member
@@ -11,6 +11,9 @@ from l07.domain.example import TrainingExample
 from l07.domain.selection import keyed_hash
 
 TEXTS = 600  # of new accepted rows of a source that are held: more than are copied, since some leave before
+
+Source = tuple[str, str]  # source, domain
+_Held = tuple[int, str, Run]  # the rank, negative; the key; the text
 
 _READ: Memory[bytes] = Memory()  # by content
 _VALUES = struct.Struct(f"<{len(CONSISTENCY)}d")
@@ -22,15 +25,27 @@ class Readings:
     def __init__(self, *, seed: int) -> None:
         self._seed = seed
         self._packed: dict[str, bytes] = {}
-        self._texts: dict[tuple[str, str], list[tuple[int, str, Run]]] = defaultdict(list)
+        self._texts: dict[Source, list[_Held]] = defaultdict(list)
+        self._waiting: list[tuple[Source, _Held]] = []
 
     def add(self, member: Member, example: TrainingExample) -> None:
+        """Its text is held at the next `settle`, if then."""
         packed = self._packed[member.key] = _packed(read(example.messages, example.goal))
         _READ.put(member.content, packed)
         if member.decision == "ACCEPT":
-            held = self._texts[member.source, member.domain]
+            source = member.source, member.domain
             one = (-keyed_hash(self._seed, "faulty", member.key), member.key, Run(example.messages, example.goal))
-            (heappush if len(held) < TEXTS else heappushpop)(held, one)
+            held = self._texts[source]
+            if len(held) < TEXTS or one > held[0]:
+                self._waiting.append((source, one))
+
+    def settle(self, gone: Collection[str]) -> None:
+        """The end of a batch: texts are held of its runs but those that are gone."""
+        for source, one in self._waiting:
+            if one[1] not in gone:
+                held = self._texts[source]
+                (heappush if len(held) < TEXTS else heappushpop)(held, one)
+        self._waiting.clear()
 
     def of(self, key: str) -> Reading | None:
         packed = self._packed.get(key)

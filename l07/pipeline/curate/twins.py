@@ -43,6 +43,10 @@ class Twins:
         self._shingles |= found
         return {row: self._sketcher.sketch(shingles) for row, shingles in found.items()}
 
+    def forget(self, row: int) -> None:
+        """The row is nobody's twin."""
+        self._shingles.pop(row, None)
+
     def _shingles_of(self, bodies: Mapping[int, Body]) -> dict[int, U64]:
         texts = [action_text(body.goal, body.messages) for body in bodies.values()]
         return dict(zip(bodies, self._sketcher.shingles_of(texts), strict=True))

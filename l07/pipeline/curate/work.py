@@ -163,6 +163,17 @@ class Work:
         self.touched |= bodies.keys()
         self._hold.add([one.example for one in fresh if one.example is not None])
 
+    def judge_again(self, members: Mapping[str, Member]) -> None:
+        """What the end of a batch says of rows that it brought; one that is quarantined has no body any more."""
+        for key, member in members.items():
+            row = self._new[key]
+            if member.decision == "QUARANTINE":
+                self.held.discard(row)
+                self.touched.discard(row)
+                self.twins.forget(row)
+            self.set(row, member.but(sketch=self.changed[row].sketch if row in self.held else b""))
+        self.readings.settle({key for key, member in members.items() if member.decision != "ACCEPT"})
+
     def revise(self, revisions: Mapping[str, Revision]) -> None:
         """A row that is scored anew leaves its table until it is placed again."""
         rows = dict(zip(revisions, self.roll.find(list(revisions)), strict=True)) | {

@@ -7,8 +7,10 @@ import pytest
 
 from l07.domain.doubt import Memory, copies, judge, soundness
 from l07.domain.quality import CurateRules
+from l07.domain.selection import keyed_hash
 from l07.pipeline.curate import doubting, readings
 from l07.pipeline.curate.build import Draft, build
+from l07.pipeline.curate.intake import take_in
 from l07.ports import SealedRow
 from tests.curation import Shelf, a_batch, a_row
 from tests.doubt import Run, a_failure, a_purchase
@@ -135,3 +137,17 @@ def test_a_task_with_many_attempts_is_capped_the_same_way_every_time() -> None:
     assert draft.members.keys() == built(rows, replace(rules, max_per_task=0)).members.keys()
     assert {"task_cap"} == {r for m in draft.members.values() if not m.table for r in m.reasons}
     assert draft.digest == built(rows[::-1], rules).digest
+
+
+def test_texts_are_held_of_the_first_runs_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings, "TEXTS", 5)
+    fresh = take_in([a_batch(the_shop())], {}, RULES).fresh
+    ranked = sorted(fresh, key=lambda key: keyed_hash(7, "faulty", key))
+    for gone in (set[str](), set(ranked[:3]), set(ranked[2::2])):
+        held = readings.Readings(seed=7)
+        for start in range(0, len(fresh), 40):
+            for one in [*fresh.values()][start : start + 40]:
+                assert one.example is not None
+                held.add(one.member, one.example)
+            held.settle(gone)
+        assert set(held.texts()) == set([key for key in ranked if key not in gone][:5])
