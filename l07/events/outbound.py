@@ -292,7 +292,7 @@ def from_seal(seal: SealLike, keys: Sequence[str]) -> BatchSealed:
 
 def progress(job: str, attempt: int, number: int, line: Mapping[str, Any], *, at: str) -> TrainingProgress:
     """A line of progress.jsonl as an event; best effort, and the one event that no ledger holds."""
-    names = ("step", "steps", "epoch", "loss", "tokens_per_s", "eta_s")
+    names = ("step", "steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eta_s")
     data = {"job_id": job, "attempt": attempt, **{name: line[name] for name in names if line.get(name) is not None}}
     subject = f"jobs/{job}"
     return TrainingProgress(

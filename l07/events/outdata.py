@@ -68,6 +68,8 @@ class TrainingProgressData(Data, frozen=True, kw_only=True):
     steps: int
     epoch: float | None = None
     loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
     tokens_per_s: float | None = None
     eta_s: float | None = None
 
@@ -78,7 +80,7 @@ class TrainingCompletedData(Data, frozen=True, kw_only=True):
     dataset_version: str
     train_rows: int
     rows: dict[str, int]
-    losses: list[dict[str, Any]]  # {"step", "loss"}
+    losses: list[dict[str, Any]]  # {"step", "loss", "learning_rate", "grad_norm"}
     eval_losses: list[dict[str, Any]]
     train_loss: float | None = None
     steps: int

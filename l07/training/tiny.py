@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from l07.domain import world
 from l07.domain.job import JobConfig
 from l07.errors import BadJob, LossNotFinite
-from l07.training import base, course, lora, rows, sft
+from l07.training import base, course, engine, lora, rows, sft
 from l07.training.files import fresh_partial, publish, write_json
 from l07.training.progress import ProgressFile
 
@@ -269,6 +269,7 @@ def _continued(job: Mapping[str, Any], progress: ProgressFile) -> tuple[Any, Any
     tokens = rows.tokenise(examples, tokenizer, config.max_length or CONTEXT)
     adapted = lora.attach(model, config.lora_config, base_name=parent.name, base_digest="")
     progress.state("TRAINING")
-    measured = sft.train(adapted, tokenizer, sft.Data(tokens.rows, []), config, seed=job["seed"], progress=progress)
+    run = engine.Run(config, job["seed"], engine.steps(config, len(tokens.rows)), progress)
+    measured = sft.train(adapted, tokenizer, sft.Data(tokens.rows, []), run)
     kept = {name: measured[name] for name in ("steps", "train_loss", "tokens", "train_seconds")}
     return lora.merged(adapted), tokenizer, {**kept, "rows": len(tokens.rows), "too_long": tokens.too_long}

@@ -176,7 +176,8 @@ async def test_a_run_measures_what_it_did_and_leaves_an_adapter_that_loads(bench
     )
     assert result["tokens"] > 0
     assert result["peak_rss_bytes"] > 10**8
-    assert set(seen[0]) == {"step", "steps", "epoch", "loss", "tokens_per_s", "eta_s"}
+    told = {"step", "steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eta_s"}
+    assert set(seen[0]) == told
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "adapter_model.safetensors",
         "adapter_config.json",

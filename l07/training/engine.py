@@ -1,0 +1,120 @@
+"""Runs a Trainer of transformers or TRL, whatever its method: what all of them share, and what every run measures."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PrinterCallback
+
+from l07.domain.job import JobConfig
+from l07.errors import LossNotFinite
+from l07.training.progress import ProgressFile
+from l07.training.task import Task
+from l07.training.watch import Watch, moving
+
+LOOKS = 6  # at the validation split, over a whole run
+POINTS = 500  # losses that are reported at most
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How long and how. `best_by`: the value of a look that is to be small; `curves`: values of a log line that a method
+    reports beside its loss ("rewards/margins"); they are told while it trains, too."""
+
+    config: JobConfig
+    seed: int
+    steps: int  # of the optimiser
+    progress: ProgressFile
+    best_by: str = "eval_loss"
+    curves: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, task: Task, *, rows: int, curves: Sequence[str] = ()) -> "Run":
+        """The run of a task that learns from so many rows."""
+        return cls(task.config, task.seed, steps(task.config, rows), task.progress, curves=curves)
+
+
+def steps(config: JobConfig, rows: int) -> int:
+    """Steps of the optimiser in all epochs, `max_steps` at most."""
+    return config.max_steps or math.ceil(math.ceil(rows / config.batch_size) * config.num_epochs)
+
+
+def arguments(kind: type, run: Run, **own: Any) -> Any:
+    """Training arguments of the class `kind` ("SFTConfig"): what all methods share; `own` is added, or stands in its place."""
+    config = run.config
+    shared: dict[str, Any] = {
+        "output_dir": "/nonexistent",  # nothing is saved by the trainer, so nothing pickled can appear
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "full_determinism": False,
+        "max_steps": run.steps,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": 32,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": min(20, max(1, run.steps // 20)),
+        "max_grad_norm": config.clip,
+        "logging_strategy": "steps",
+        "logging_steps": max(1, math.ceil(run.steps / POINTS)),
+        "logging_nan_inf_filter": False,  # on, it would hide a NaN behind the mean of the losses before
+        "include_num_input_tokens_seen": "non_padding",
+        "eval_steps": max(1, run.steps // LOOKS),
+        "prediction_loss_only": True,
+    }
+    return kind(**{**shared, **own})
+
+
+def looks(rows: Sequence[Any]) -> str:
+    """`eval_strategy`: regular looks where there is something to look at."""
+    return "steps" if rows else "no"
+
+
+def train(kind: type, run: Run, *, model: Any, **given: Any) -> dict[str, Any]:
+    """Train `model` in place by a trainer of the class `kind`, made of `given`; what was measured.
+
+    Raises:
+        LossNotFinite: E7726, a loss, a gradient or a weight that is NaN or infinite."""
+    watch = Watch(run.progress, model, patience=run.config.early_stop, best_by=run.best_by, names=run.curves)
+    callbacks = [*given.pop("callbacks", ()), watch]
+    trainer = kind(model=model, callbacks=callbacks, **given)
+    trainer.remove_callback(PrinterCallback)  # it would write every step to standard output
+    begun = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - begun
+    watch.keep_best()
+    if not all(torch.isfinite(weight).all() for _, weight in moving(model)):
+        raise LossNotFinite("a weight is NaN or infinite after training")
+    return {**measured(trainer, run), "kept_step": watch.best_step, "train_seconds": round(seconds, 3)}
+
+
+def measured(trainer: Any, run: Run) -> dict[str, Any]:
+    """What the trainer's log says. Raises LossNotFinite (E7726) where there is no loss."""
+    history, state = trainer.state.log_history, trainer.state
+    losses = [_point(line, "loss", "learning_rate", "grad_norm") for line in history if "loss" in line]
+    if not losses:
+        raise LossNotFinite("no step has told a loss")
+    return {
+        "losses": losses,
+        "eval_losses": [
+            {"step": line["step"], "loss": float(line["eval_loss"])} for line in history if "eval_loss" in line
+        ],
+        "curves": {name: [_point(line, name) for line in history if name in line] for name in run.curves},
+        "train_loss": float(history[-1]["train_loss"]),
+        "steps": state.global_step,
+        "epochs": float(state.epoch),
+        "tokens": int(state.num_input_tokens_seen),
+    }
+
+
+def _point(line: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {"step": line["step"], **{name: float(line[name]) for name in names if line.get(name) is not None}}
