@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _events(commands)
     _explain(commands)
     _things(commands)
+    _train(commands)
     _dlq(commands)
     _replay(commands)
     _forget(commands)
@@ -223,6 +224,24 @@ def _audit(group: Any) -> None:
         help="labels of runs that are known to be spoiled: lines of JSON with execution_id and label, or a field of the events' data",
     )
     parser.add_argument("--out", metavar="DIR", help="write report.html and report.json there")
+
+
+def _train(commands: Any) -> None:
+    text = "queue a training by hand; the same job asked for twice is not run twice"
+    parser = _command(commands, "train", "train:train", text)
+    parser.add_argument(
+        "track", nargs="?", metavar="TRACK", help="the track (default: that of --dataset, else `default`)"
+    )
+    parser.add_argument("--dataset", metavar="TRACK:VERSION", help="the version to learn from (default: the newest)")
+    parser.add_argument("--method", metavar="NAME", help="how to train (default: the track's method)")
+    option = "a number of the method's own; may be repeated"
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help=option)
+    parser.add_argument(
+        "--priority", type=int, metavar="N", help="higher goes first (default: the track's, `train.priority`)"
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="until the job is over; works the queue where nobody else has the folder"
+    )
 
 
 def _dlq(commands: Any) -> None:

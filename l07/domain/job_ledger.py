@@ -190,7 +190,10 @@ def _failed(job: JobLine, entry: EntryLike) -> JobLine:
 def _ended(job: JobLine, entry: EntryLike) -> JobLine:
     ident = _ident(entry)
     named = replace(job, ident=ident if ident.startswith("job-") else job.ident)
-    return replace(move(named, JobState(entry.body["state"])), owner="", fence=0)
+    over = replace(move(named, JobState(entry.body["state"])), owner="", fence=0)
+    if over.state is _S.COMPLETED:  # what an earlier attempt failed of is not why it ended
+        return replace(over, code="", reason=str(entry.body.get("reason") or ""))
+    return over
 
 
 def _cancelled(job: JobLine, entry: EntryLike) -> JobLine:

@@ -97,3 +97,9 @@ class BadAudit(Refused):
     """What an audit was asked to plant, to label or to read makes no sense; the message has the choices."""
 
     code = "E7910"
+
+
+class BadTraining(Refused):
+    """What a training was asked for makes no sense: its track, its method, or an option; the message has the choices."""
+
+    code = "E7911"

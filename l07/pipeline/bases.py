@@ -78,6 +78,19 @@ async def prepare_base(
     folder = resolved.folder
     if folder is None:
         folder = await _make(RECIPES[resolved.name], store=store, trainer=trainer, timeout_s=timeout_s)
+    return _read(resolved, folder)
+
+
+def known_base(asked: str, *, aliases: Mapping[str, str], store: ArtifactStore) -> Base | None:
+    """The base where it is on disk; None: a tiny one that nobody has made yet. Raises BaseMissing (E7710)."""
+    resolved = resolve(asked, aliases)
+    uri = f"bases/{RECIPES[resolved.name].folder(maker_digest())}" if resolved.folder is None else ""
+    if uri and not store.exists(uri):
+        return None
+    return _read(resolved, resolved.folder or store.path(uri))
+
+
+def _read(resolved: Resolved, folder: Path) -> Base:
     about = folder / ABOUT
     facts = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     return Base(resolved, folder, facts.get("digest") or folder_digest(folder), facts.get("recommended", {}))

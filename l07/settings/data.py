@@ -132,6 +132,7 @@ class TrainRule(Group):
         0.2, description="... and this share of new rows against the last trained version ..."
     )
     max_age_s: int = Field(7 * 86400, ge=1, description="... or this long after the last training")
+    priority: int = Field(0, ge=-1000, le=1000, description="of this track's jobs in the queue; higher goes first")
 
 
 class Track(Group):

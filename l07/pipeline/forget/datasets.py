@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from l07.domain.erasure import LOOKED, Tombstones
+from l07.domain.job_ledger import fold as fold_jobs
 from l07.domain.registry import TAINTED, ModelVersion, fold
 from l07.pipeline import train
 from l07.pipeline.curate import CREATED, KEPT, REVOKED, Asked, Batch, Standing, next_version
@@ -185,7 +186,7 @@ async def _taint(model: ModelVersion, affected: Sequence[str], shelf: Shelf) -> 
 
 
 async def _cancel_job(version: Entry, shelf: Shelf) -> None:
-    due = [job for job in train.queue(await shelf.jobs.entries()) if job.key == version.key]
-    for job in due:
+    lines = fold_jobs(await shelf.jobs.entries()).values()
+    for job in [job for job in lines if job.dataset == version.key and job.body and not job.is_over]:
         reason = f"{version.key} was revoked"
         await train.cancel(job.key, jobs=shelf.jobs, by=BY, reason=reason, at=shelf.now())

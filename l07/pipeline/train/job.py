@@ -2,21 +2,20 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l07.domain.base import effective_config, setting
-from l07.domain.job import job_id
+from l07.domain.base import setting
 from l07.domain.methods import effective_options
 from l07.domain.registry import fold
 from l07.errors import AttemptsUsedUp, ChildError, Fatal
 from l07.pipeline import attempts, release
-from l07.pipeline.bases import LIBRARIES, Base, library_version, prepare_base
+from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
 from l07.pipeline.train.due import Queued, check, preempted, record
+from l07.pipeline.train.identity import identify
 from l07.ports import ArtifactStore, Entry, Ledger, Progress, Trainer
 from l07.settings import Settings
 
@@ -57,9 +56,12 @@ async def work(job: Queued, desk: Desk) -> None:
         return
     spec = _spec(job, base, desk)
     folder = desk.store.path(f"jobs/{spec['job_id']}")
-    result = attempts.finished(folder) or await _attempts(job, spec, base, folder, desk)
+    before = attempts.finished(folder)
+    result = before or await _attempts(job, spec, base, folder, desk)
     if result is not None:
         await _completed(job, spec, base, folder, result, desk)
+        reason = "the same job had its result already" if before and not job.attempts else ""
+        await _ended(job, str(spec["job_id"]), "COMPLETED", desk, reason=reason)
 
 
 async def _base(job: Queued, desk: Desk) -> Base | None:
@@ -112,28 +114,14 @@ async def _attempts(
 
 
 def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
-    training, track = desk.settings.training, desk.settings.tracks[job.track]
-    names = {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "lora"}
-    asked = training.model_dump(include=names)
-    config, origins = effective_config(asked, base.recommended)
-    versions = {name: library_version(name) for name in LIBRARIES}
-    threads = training.threads or os.cpu_count() or 1
-    options = effective_options(track.method, track.options)
-    ident = job_id(
-        dataset_digest=job.digest,
-        config=config,
-        base_digest=base.digest,
-        seed=desk.settings.seed,
-        threads=threads,
-        versions=versions,
-        method=track.method,
-        canaries=training.canaries,
-        options=options,
-    )
+    settings, track = desk.settings, desk.settings.tracks[job.track]
+    method = job.method or track.method
+    options = effective_options(method, track.options if job.options is None else job.options)
+    known = identify(settings, method, options, job.digest, base)
     return {
-        "kind": "train", "job_id": ident, "seed": desk.settings.seed, "threads": threads, "base": str(base.folder), "base_digest": base.digest,
-        "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": track.method, "options": options,
-        "config": config, "origins": origins, "canaries": {"n": training.canaries, "seed": desk.settings.seed},
+        "kind": "train", "job_id": known.job_id, "seed": settings.seed, "threads": known.threads, "base": str(base.folder), "base_digest": base.digest,
+        "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": method, "options": options,
+        "config": known.config, "origins": known.origins, "canaries": {"n": settings.training.canaries, "seed": settings.seed},
     }  # fmt: skip
 
 
@@ -198,7 +186,6 @@ async def _completed(
         name=job.track, artifact=attempts.output(folder, result), lineage=lineage, rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
         causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
     )  # fmt: skip
-    await _ended(job, str(spec["job_id"]), "COMPLETED", desk)
 
 
 async def _parents(base: Base, desk: Desk) -> list[str]:
@@ -227,6 +214,7 @@ async def _failed(job: Queued, ident: str, err: ChildError, desk: Desk, *, attem
     await _ended(job, ident, "FAILED", desk)
 
 
-async def _ended(job: Queued, ident: str, state: str, desk: Desk) -> None:
+async def _ended(job: Queued, ident: str, state: str, desk: Desk, *, reason: str = "") -> None:
     body = {"track": job.track, "queued": job.key, "job_id": ident, "state": state}
+    body |= {"reason": reason} if reason else {}
     await desk.record(job, "job.ended", job.key, body)

@@ -32,6 +32,7 @@ async def on_dataset_created(cause: DatasetCreated, *, jobs: Ledger, datasets: L
         "uri": data.uri,
         "cause": cause.id,
         "correlationid": cause.correlationid,
+        "priority": track.train.priority,
     }
     if reason:
         await jobs.append("job.declined", key, {**body, "reason": reason}, at=cause.time)

@@ -73,7 +73,8 @@ class Bench:
         self.told.append(line)
 
     async def created(self, cause: DatasetCreated) -> None:
-        body = {"data": {"dataset": cause.data.dataset, "version": cause.data.version, "added": cause.data.added}}
+        names = ("dataset", "version", "digest", "uri", "added")
+        body = {"data": {name: getattr(cause.data, name) for name in names}}
         await self.datasets.append("dataset.created", f"default:{cause.data.version}", body, at=cause.time)
         await train.on_dataset_created(cause, jobs=self.jobs, datasets=self.datasets, settings=self.settings)
 

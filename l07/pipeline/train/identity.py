@@ -1,0 +1,55 @@
+"""The id of a job before it runs: from all that its weights follow from, and the one place that puts this together."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from l07.domain.base import effective_config
+from l07.domain.job import job_id
+from l07.pipeline.bases import LIBRARIES, Base, known_base, library_version
+from l07.ports import ArtifactStore
+from l07.settings import Settings
+
+CONFIG = frozenset(
+    {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "lora"}
+)  # of the settings, what a base may recommend and a job's id follows from
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A job's id, and the configuration that it follows from, each value with where it came from."""
+
+    job_id: str
+    config: Mapping[str, Any]
+    origins: Mapping[str, str]
+    threads: int
+
+
+def identify(settings: Settings, method: str, options: Mapping[str, float], digest: str, base: Base) -> Identity:
+    """Of a job on the dataset with this digest."""
+    training = settings.training
+    config, origins = effective_config(training.model_dump(include=set(CONFIG)), base.recommended)
+    threads = training.threads or os.cpu_count() or 1
+    ident = job_id(
+        dataset_digest=digest,
+        config=config,
+        base_digest=base.digest,
+        seed=settings.seed,
+        threads=threads,
+        versions={name: library_version(name) for name in LIBRARIES},
+        method=method,
+        canaries=training.canaries,
+        options=options,
+    )
+    return Identity(ident, config, origins, threads)
+
+
+def identity_of(
+    settings: Settings, track: str, method: str, options: Mapping[str, float], digest: str, bases: ArtifactStore
+) -> str:
+    """The id that the job would get in this process; "" where its base is not made yet, or the libraries are elsewhere."""
+    if library_version("torch") == "absent":
+        return ""
+    base = known_base(settings.tracks[track].base_model, aliases=settings.models.aliases, store=bases)
+    return identify(settings, method, options, digest, base).job_id if base else ""
