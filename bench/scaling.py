@@ -75,6 +75,10 @@ class Worker:
         await self._curator.summary(folder)
         return self._cpu() - before
 
+    def cpu_s(self) -> float:
+        """So far."""
+        return self._cpu()
+
     def peak_mb(self) -> float:
         assert self._process is not None
         lines = Path(f"/proc/{self._process.pid}/status").read_text("utf-8").splitlines()

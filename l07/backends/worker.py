@@ -12,20 +12,22 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from l07.backends.heap import ALL, give_back_memory, keep_freed_memory
 from l07.backends.secret import open_marks
-from l07.domain.erasure import Tombstones, is_member_erased
+from l07.domain.erasure import Tombstones
 from l07.domain.marks import SUBJECT, Marks
 from l07.errors import CuratorDied, GoldenUnreadable, disk_errors
 from l07.ports import Curated, CurateRequest
 
 if TYPE_CHECKING:  # the worker imports these; they bring in numpy, pyarrow and re2
+    from l07.backends.parquet.thinning import Beginning
     from l07.pipeline.curate.build import Golden
 
 Result = TypeVar("Result")
@@ -129,19 +131,26 @@ def build_version(request: CurateRequest) -> Curated:
 
     Raises StoreFull (E7400), FolderNotWritable (E7402), SecretExposed (E7120) and SecretMissing (E7121) beside what
     ports.Curator says."""
-    from l07.backends.parquet import Bodies, read_parent, write_version
+    from l07.backends.parquet.thinning import beginning
+
+    with ExitStack() as stack:
+        begin = partial(beginning, erased=request.erased, beside=request.output)
+        return _built(request, stack.enter_context(begin(request.parent)) if request.parent else None)
+
+
+def _built(request: CurateRequest, start: "Beginning | None") -> Curated:
+    from l07.backends.parquet import Bodies, write_version
     from l07.domain.dataset import Refusal
     from l07.pipeline.curate.build import build
 
     golden, digest = read_golden(request.golden)
-    parent = read_parent(request.parent) if request.parent else None
     draft = build(
         request.batches,
         request.rules,
-        parent=parent,
+        parent=start.parent if start else None,
         golden=golden,
         hashed=_hashed(request.marks),
-        erased=request.erased,
+        erased=start.erased if start else None,
         hold=Bodies(),
     )
     if isinstance(draft, Refusal):
@@ -151,7 +160,7 @@ def build_version(request: CurateRequest) -> Curated:
         manifest = write_version(
             draft,
             request.output,
-            parent=request.parent,
+            parent=start.folder if start else None,
             track=request.track,
             rules=request.rules,
             batches=ids,
@@ -171,10 +180,9 @@ def _hashed(path: Path | None) -> Callable[[str], str]:
 
 def erased_in(asked: tuple[Path, Tombstones]) -> Sequence[str]:
     """Natural keys of those in a version for whom a tombstone stands."""
-    from l07.backends.parquet import read_names
+    from l07.backends.parquet.thinning import erased_keys
 
-    folder, tombstones = asked
-    return [key for key, subject, source in read_names(folder) if is_member_erased(key, subject, source, tombstones)]
+    return erased_keys(*asked)
 
 
 def read_summary(folder: Path) -> Mapping[str, Any]:

@@ -24,7 +24,6 @@ from l07.backends.parquet.reading import (
     read_groups,
     read_lineage,
     read_members,
-    read_names,
     read_parent,
     read_rows,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "read_lineage",
     "read_manifest",
     "read_members",
-    "read_names",
     "read_parent",
     "read_rows",
     "verify",

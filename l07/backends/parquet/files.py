@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +24,7 @@ MANIFEST = "manifest.json"
 READ = (2, SCHEMA)  # what schema 2 lacks has its default
 FRESH_NS = 100_000_000  # so soon a second change may leave the time of the first: such a file is hashed again
 ROW_GROUP = 1024  # rows that are read for the text of one
+AT_ONCE = 65_536  # rows in memory of a file that is written anew without some
 
 _HASHED: dict[tuple[int, int, int, int], str] = {}  # device, inode, bytes, time of the last change -> sha256
 
@@ -40,6 +43,32 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: Seque
     names = None if columns is None else list(columns)
     try:
         return pq.read_table(path, columns=names, partitioning=None, read_dictionary=list(coded) or None)
+    except (OSError, pa.ArrowException) as err:
+        raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
+
+
+def filter_table(old: Path, new: Path, keep: npt.NDArray[np.bool_]) -> None:
+    """The rows of `old` that are flagged, in their order, with at most AT_ONCE of them in memory; the file is linked where
+    these are all. Raises DatasetUnreadable (E7103)."""
+    if keep.all():
+        link(old, new)
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    at = 0
+    with pq.ParquetWriter(new, pq.read_schema(old), compression="zstd", compression_level=3) as file:
+        for batch in _batches(old):
+            left = batch.filter(pa.array(keep[at : at + len(batch)]))
+            at += len(batch)
+            if len(left):
+                file.write_batch(left)
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """None of two row groups."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                yield from file.iter_batches(AT_ONCE, row_groups=[number])
     except (OSError, pa.ArrowException) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
 

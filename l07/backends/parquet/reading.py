@@ -35,6 +35,11 @@ def read_parent(folder: Path) -> Parent:
     manifest = verify(folder)
     if manifest["sketch"] != SCHEME:
         raise DatasetUnreadable(f"{folder}: its sketches are made by {manifest['sketch']}, this release makes {SCHEME}")
+    return parent_of(folder, manifest)
+
+
+def parent_of(folder: Path, manifest: Mapping[str, Any]) -> Parent:
+    """The same of files that nobody has to check."""
     if "segments" not in manifest:
         roll, find = _unsegmented(folder), partial(_scan, folder)
     else:
@@ -168,9 +173,9 @@ def members_table(folder: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def read_names(folder: Path) -> Iterable[tuple[str, str, str]]:
-    """Natural key, mark of the subject and source of everyone whom the version knows."""
+    """Natural key, mark of the subject and source of everyone whom a version without segments knows."""
     names = ("key", "subject", "source")
-    table = members_table(folder, names) if _segmented(folder) else read_table(folder / "members.parquet")
+    table = read_table(folder / "members.parquet")
     empty = [""] * table.num_rows  # a release that knew of no subjects
     columns = [table.column(name).to_pylist() if name in table.column_names else empty for name in names]
     return zip(*columns, strict=True)

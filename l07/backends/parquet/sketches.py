@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from l07.domain.bands import Bands
+from l07.domain.bands import I64, Bands
 from l07.domain.scheme import BANDS, PERMUTATIONS
 from l07.errors import DatasetUnreadable
+from l07.pipeline.curate.columns import Flags
 
 _MAGIC = 0x3142374C  # "L7B1", little endian
 _HEAD = 2  # words: magic, number of rows
-_WORD = 4  # bytes
+CHUNK = 4096  # sketches that are copied at one time
 
 
 def write_bands(parts: Sequence[Bands], path: Path) -> None:
@@ -29,8 +30,29 @@ def write_bands(parts: Sequence[Bands], path: Path) -> None:
         order.astype("<u4", copy=False).tofile(file)
 
 
-def open_bands(path: Path) -> Bands:
-    """Raises DatasetUnreadable (E7103) for a file that is none of ours or is cut."""
+def write_kept(bands: Bands, keep: Flags, rows: I64, path: Path) -> None:
+    """The flagged ones, whose numbers are `rows` now: what is sorted stays so, and no more than one band is in memory
+    beside the numbers. No file where none is left."""
+    kept = np.flatnonzero(keep)
+    if not len(kept):
+        return
+    place = np.cumsum(keep, dtype=np.uint32) - np.uint32(1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.array([_MAGIC, len(kept)], "<u4").tofile(file)
+        rows.astype("<u4").tofile(file)
+        for at in range(0, len(kept), CHUNK):
+            np.asarray(bands.sketches[kept[at : at + CHUNK]], "<u4").tofile(file)
+        for hashes, order in zip(bands.hashes, bands.order, strict=True):
+            np.asarray(hashes[keep[order]], "<u4").tofile(file)
+        for order in bands.order:
+            place[order[keep[order]]].astype("<u4", copy=False).tofile(file)
+
+
+def open_bands(path: Path, shift: int = 0) -> Bands:
+    """`shift`: how much higher the numbers in the file are than the rows' numbers.
+
+    Raises DatasetUnreadable (E7103) for a file that is none of ours or is cut."""
     try:
         words = np.memmap(path, "<u4", "r")
     except (OSError, ValueError) as err:
@@ -40,4 +62,5 @@ def open_bands(path: Path) -> Bands:
         raise DatasetUnreadable(f"{path} holds no sketches", path=str(path))
     ends = np.cumsum([_HEAD, count, count * PERMUTATIONS, count * BANDS, count * BANDS])
     rows, sketches, hashes, order = (words[start:end] for start, end in pairwise(ends))
+    rows = rows - np.uint32(shift) if shift else rows
     return Bands(rows, sketches.reshape(count, PERMUTATIONS), hashes.reshape(BANDS, count), order.reshape(BANDS, count))

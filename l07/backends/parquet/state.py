@@ -36,6 +36,7 @@ class Segment:
     number: int
     first: int
     rows: int
+    shift: int = 0  # by how much its sketches still number the rows higher: so many before them were erased since
 
     def file(self, kind: str) -> str:
         """`kind`: runs, standing, provenance or sketches."""
@@ -69,8 +70,8 @@ class State:
 
     @cached_property
     def bands(self) -> list[Bands]:
-        there = [self.folder / segment.file("sketches") for segment in self.segments]
-        return [open_bands(path) for path in there if path.is_file()]
+        there = [(self.folder / segment.file("sketches"), segment.shift) for segment in self.segments]
+        return [open_bands(path, shift) for path, shift in there if path.is_file()]
 
     @cached_property
     def keys(self) -> pa.Array:

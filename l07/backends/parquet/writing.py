@@ -121,7 +121,7 @@ def _held(draft: Draft) -> list[pa.Table]:
 
 
 def _unsharded(folder: Path | None) -> list[pa.Table]:
-    """Bodies of a version whose shards are not taken over: it is of schema 2, or somebody was erased from it."""
+    """Bodies of a version that has no shards to take over."""
     if folder is None:
         return []
     paths = sorted((folder / "data").glob("*.parquet"))
@@ -213,7 +213,8 @@ def _merge(parts: Sequence[Segment], whole: Segment, output: Path, parent: Path 
 
     for kind in PER_ROW:
         write_table(pa.concat_tables([read_table(path) for path in places(kind)]), output / whole.file(kind))
-    bands = [open_bands(path) for path in places("sketches") if path.is_file()]
+    sketches = zip(places("sketches"), parts, strict=True)
+    bands = [open_bands(path, one.shift) for path, one in sketches if path.is_file()]
     if bands:
         write_bands(bands, output / whole.file("sketches"))
     for one in parts:

@@ -2,7 +2,7 @@
 none."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,12 @@ from l07.domain.dataset import (
     statistics,
 )
 from l07.domain.deeds import deeds_of
-from l07.domain.erasure import Tombstones
 from l07.domain.example import TrainingExample
 from l07.domain.quality import CurateRules
 from l07.pipeline.curate.clusters import label, watch
 from l07.pipeline.curate.columns import TABLE, Columns, word
 from l07.pipeline.curate.diversity import diversity
-from l07.pipeline.curate.forgetting import without
+from l07.pipeline.curate.forgetting import Erased
 from l07.pipeline.curate.intake import AT_ONCE, BatchEnd, Fresh, Hashed, Revision, read_in, unhashed
 from l07.pipeline.curate.placing import generic_deeds, place
 from l07.pipeline.curate.roll import Everyone, Grouping, Parent, Roll, groups_of
@@ -102,27 +101,24 @@ def build(
     golden: Sequence[Golden] = (),
     hashed: Hashed = unhashed,
     hold: Hold | None = None,
-    erased: Tombstones | None = None,
+    erased: Erased | None = None,
 ) -> Draft | Refusal:
     """The next version. The order of rows within a batch does not show; no clock, no chance but the keyed hash.
     `hashed` makes of a subject's name what is stored; `hold` takes the bodies of new rows. With `erased`
-    somebody leaves for ever, and there is a version whatever is left: `withheld` says why nobody is to learn from it.
+    somebody left `parent` for ever, and there is a version whatever is left: `withheld` says why nobody is to learn from it.
 
     Costs what is new, and of what is there a few passes over columns of numbers."""
     hold = Examples() if hold is None else hold
-    whole = parent
-    if parent is not None and erased:
-        parent = without(parent, erased)
     roll = parent.roll if parent else Roll.of(())
     work = Work(rules, roll, parent.bodies if parent else _no_bodies, hold)
     _read(work, batches, hashed)
     work.find_twins()
     run_stages(work)
-    grouping = place(work)
+    grouping = place(work, erased.renamed if erased else ())
     _drop_golden(work, grouping, golden)
     _cap_tasks(work)
     _cap(work)
-    return _draft(work, grouping, hold, parent, whole if erased else None)
+    return _draft(work, grouping, hold, parent, erased)
 
 
 def _no_bodies(_: Collection[str]) -> Mapping[str, Body]:
@@ -208,20 +204,18 @@ def _cap(work: Work) -> None:
         work.leave_all(np.delete(contrast, chosen).tolist(), "contrast_cap")
 
 
-def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, whole: Parent | None) -> Draft | Refusal:
-    """`whole`: the version before with those who are erased from it."""
+def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, erased: Erased | None) -> Draft | Refusal:
     label(work)
     columns = work.sealed()
     watched = watch(columns)
     told = tally(columns, grouping.group[columns.task])
-    if whole is None:
-        before = work.before([row for row in work.changed if row < len(work.roll)])
-        difference = change(before.values(), work.changed.values())
-    else:
-        difference = change(whole.members.values(), Everyone(work.roll, work.changed).values())
-        work.counts["erased"] = len(whole.roll) - len(work.roll)
-    refused = refusal(told, changed=bool(difference) or whole is not None)
-    if refused and whole is None:
+    before = work.before([row for row in work.changed if row < len(work.roll)])
+    difference = change(before.values(), work.changed.values())
+    if erased is not None:
+        difference = replace(difference, removed=difference.removed | erased.learnt)
+        work.counts["erased"] = erased.rows
+    refused = refusal(told, changed=bool(difference) or erased is not None)
+    if refused and erased is None:
         return refused
     meaning = meaning_of(work.rules)
     same_meaning = parent is None or dict(parent.meaning) == meaning

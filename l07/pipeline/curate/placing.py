@@ -1,7 +1,7 @@
 """Groups, their splits, and every row into its table; only what has moved is looked at row by row."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from l07.pipeline.curate.work import Work
 _OF_DECISION = {"REVIEW": "review", "REJECT": "contrast"}
 
 
-def place(work: Work) -> Grouping:
-    """A row whose group went to a stricter split leaves; new and revised rows come into the table of their decision."""
+def place(work: Work, renamed: Collection[str] = ()) -> Grouping:
+    """A row whose group went to a stricter split leaves; new and revised rows come into the table of their decision.
+    `renamed`: tasks whose rows say another name of their group than it has."""
     tasks = work.columns.tasks
     grouping = work.roll.grouping.grown(len(tasks))
     links = [*_alike(work), *_by_deeds(work)]
@@ -28,6 +29,7 @@ def place(work: Work) -> Grouping:
     _split_conflicts(work, {task: group for group in groups for task in group.tasks})
     for group in _assigned(work, grouping, groups):
         grouping.put(group, tasks)
+    _look_at(work, work.old(work.kept() & np.isin(work.columns.task, [tasks.find(task) for task in renamed])))
     _into_tables(work, grouping)
     return grouping
 
@@ -78,9 +80,12 @@ def _take_over(work: Work, grouping: Grouping, groups: Sequence[Group]) -> None:
         grouping.put(group, work.columns.tasks)
     differ = (before.group != grouping.group) | (before.split != grouping.split)
     if differ.any():
-        rows = work.old(work.kept() & differ[work.columns.task])
-        for row, member in work.before(rows.tolist()).items():
-            work.set(row, member)
+        _look_at(work, work.old(work.kept() & differ[work.columns.task]))
+
+
+def _look_at(work: Work, rows: I64) -> None:
+    for row, member in work.before(rows.tolist()).items():
+        work.set(row, member)
 
 
 def _split_conflicts(work: Work, of_task: dict[str, Group]) -> None:
