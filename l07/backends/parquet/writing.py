@@ -156,7 +156,7 @@ def _write_segment(
     everyone = _everyone(draft, state)
     first = len(draft.roll) if state else 0
     rows = [row for row in sorted(everyone) if row >= first]
-    if not rows and not draft.lineage:
+    if state is not None and not rows and not draft.lineage:
         return []
     members = [everyone[row] for row in rows]
     segment = Segment(1 + max((one.number for one in state.segments), default=0) if state else 1, first, len(rows))
