@@ -8,9 +8,10 @@ from l07.domain.job_ledger import JobLine, fold
 from l07.errors import FolderInUse
 from l07.pipeline import train
 from l07.runner import pause
-from l07.service.controlling import LOOK_S, joined
+from l07.service.controlling import joined
 from l07.service.health import Health
 from l07.service.ingesting import Report, now_text, stopping
+from l07.service.working import LOOK_S
 from l07.settings import Settings
 
 PURPOSE = "l07 train --wait"

@@ -1,41 +1,33 @@
 """The control half of the loop: curate, train, validate, release; all in one process (`l07 run`), or one a process
 (`python -m consumers.curate` and so on). Each announces the ledgers that it writes, and what a killed one left there.
-
-A trainer claims a track under a lease and renews it while its child works. A job that was taken over or cancelled ends its
-child and writes nothing more; one that is preempted by SIGTERM goes back into the queue, and the attempt does not count.
 """
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from l07.backends import open as backends
-from l07.errors import BusForbidden, FileNotRewritten, JobTaken, Transient
-from l07.events import cloudevents, outbound
-from l07.events.record import Message
-from l07.pipeline import announce, forget, train
+from l07.errors import BusForbidden, FileNotRewritten, Transient
+from l07.pipeline import announce, forget
 from l07.pipeline.forget.datasets import Shelf
 from l07.pipeline.forget.finish import Hands, finish, is_due
-from l07.ports import Bus, ExampleBuffer, Lease, Leases, Subscription
+from l07.ports import Bus, ExampleBuffer, Leases, Subscription
 from l07.routes import Ports, routes
 from l07.runner import Handler, Routes, control_step
-from l07.service.entry import Running, ended
+from l07.service.entry import Running
 from l07.service.health import Health
 from l07.service.ingesting import Report, now_text, open_erasures, repeat
+from l07.service.working import LOOK_S, Worker, unless_stopped
 from l07.settings import Settings
 
 log = logging.getLogger("l07.control")
 
 GRACE_S = 5.0  # what a handler has left after a stop; a curation takes less, an evaluation is begun again
-LOOK_S = 1.0  # how often a trainer looks whether its job was cancelled or taken over
-TELL_S = 1.0  # what a line of progress may take; one that takes longer is the only one under way
 ANNOUNCE_S = 0.1
 STUCK_S = 60.0  # an erasure that a person must help is tried again
 
@@ -50,12 +42,11 @@ class Control:
     report: Report
     health: Health
     stop: asyncio.Event
-    owner: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
+    worker: Worker
     members: dict[str, Subscription] = field(default_factory=dict)
     tables: dict[str, Routes] = field(default_factory=dict)
     hands: Hands | None = None  # of the curator: it alone has everything open that an erasure needs
     erase_at: float = 0.0
-    telling: "asyncio.Task[None] | None" = None  # a line of progress on its way out
 
     @property
     def settings(self) -> Settings:
@@ -79,7 +70,7 @@ class Control:
         if hands is None or now < self.erase_at:
             return
         self.erase_at = now + LOOK_S
-        lease = await self.leases.claim("erasure", self.owner) if await is_due(hands) else None
+        lease = await self.leases.claim("erasure", self.worker.owner) if await is_due(hands) else None
         if lease is None:
             return
         try:
@@ -99,104 +90,15 @@ class Control:
             begun = time.monotonic()
             self.report({"phase": consumer, "subject": event.subject})
             with self.health.handling(type(event).__name__):
-                whole = await self._unless_stopped(handler(event), grace_s=GRACE_S)
+                whole = await unless_stopped(handler(event), self.stop, grace_s=GRACE_S)
             if whole:
                 self.report({"phase": consumer, "subject": event.subject, "seconds": time.monotonic() - begun})
 
         return telling
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None], *, grace_s: float = 0.0) -> bool:
-        """Whether `work` came to its end. After a stop it has `grace_s` left, then it is cut off: whatever is cut off here
-        may be cut off anywhere, and is done again by the next run."""
-        task = asyncio.create_task(work)
-        try:
-            if await ended(task, self.stop, grace_s=grace_s):
-                task.result()
-                return True
-            return False
-        finally:
-            await _end(task)
-
-    # -------------------------------------------------------------- jobs
-
     async def work(self) -> int:
-        """The oldest due job whose track nobody else works on, to its end. One at a time."""
-        for job in train.queue(await self.ports.jobs.entries()):
-            if await self._work_on(job.track):
-                return 1
-        return 0
-
-    async def _work_on(self, track: str) -> bool:
-        jobs = self.ports.jobs
-        known = train.fence_of(await jobs.entries(), track)
-        lease = await self.leases.claim(f"track-{track}", self.owner, above=known)
-        if lease is None:
-            return False
-        try:
-            job = await train.take(track, fence=lease.fence, owner=self.owner, jobs=jobs, at=now_text())
-            if job is not None:
-                await self._train(job, lease)
-            return job is not None
-        finally:
-            await self.leases.release(lease)
-
-    async def _train(self, job: train.Queued, lease: Lease) -> None:
-        begun = time.monotonic()
-        self.report({"phase": "train", "track": job.track, "version": job.version})
-        try:
-            if await self._unless_stopped(self._while_ours(train.work(job, self._desk()), job, lease)):
-                self.report({"phase": "train", "version": job.version, "seconds": time.monotonic() - begun})
-            else:
-                await train.preempted(job, jobs=self.ports.jobs, at=now_text())
-        except JobTaken as err:
-            log.warning("job_taken", extra={"job": job.key, "fence": job.fence, "why": err.message})
-            self.report({"phase": "train", "version": job.version, "ended": err.message})
-        finally:
-            if self.telling is not None:
-                await _end(self.telling)
-
-    async def _while_ours(self, work: Coroutine[Any, Any, None], job: train.Queued, lease: Lease) -> None:
-        """`work`, ended as soon as the job is no longer ours. Raises JobTaken (E7707)."""
-        task = asyncio.create_task(work)
-        watch = asyncio.create_task(self._watch(job, lease))
-        try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            (task if task.done() else watch).result()
-        finally:
-            await _end(watch, task)
-
-    async def _watch(self, job: train.Queued, lease: Lease) -> None:
-        every_s = self.settings.training.lease_renew_s
-        renewed = time.monotonic()
-        while True:
-            await asyncio.sleep(min(LOOK_S, every_s))
-            await train.check(job, jobs=self.ports.jobs)
-            if time.monotonic() - renewed < every_s:
-                continue
-            if not await self.leases.renew(lease):
-                raise JobTaken(f"the lease of {job.key} went to another trainer: this one was silent", job=job.key)
-            renewed = time.monotonic()
-
-    def _desk(self) -> train.Desk:
-        p = self.ports
-        return train.Desk(
-            p.jobs, p.registry, p.store, p.bases, p.trainer, p.settings, now=now_text, publish_progress=self._progress,
-            key_file=p.key_file, tell=self.report,
-        )  # fmt: skip
-
-    async def _progress(self, job: str, attempt: int, number: int, line: Mapping[str, Any]) -> None:
-        """Best effort: while the bus is away lines are dropped, and the job goes on."""
-        self.report({"phase": "train", "job_id": job, "attempt": attempt, **line})
-        if self.telling is not None and not self.telling.done():
-            return
-        event = outbound.progress(job, attempt, number, line, at=now_text())
-        message = cloudevents.encode(event, topic=self.settings.topics.events, prefix=self.settings.types.prefix)
-        self.telling = asyncio.create_task(self._tell(message))
-        await asyncio.wait({self.telling}, timeout=TELL_S)
-
-    async def _tell(self, message: Message) -> None:
-        with suppress(Transient):
-            await self.bus.publish([message])
+        """The most urgent due job whose track nobody else works on, to its end. See `Worker.work`."""
+        return await self.worker.work()
 
     # -------------------------------------------------------------- loops
 
@@ -207,7 +109,8 @@ class Control:
             *((name, partial(self.handle, name, timeout_s=0.5), 0.0) for name in self.members),
         ]
         if "train" in self.members:
-            steps.append(("work", self.work, LOOK_S))
+            most = self.settings.training.concurrency
+            steps += [(f"work {number}" if number else "work", self.work, LOOK_S) for number in range(most)]
         turns = [repeat(partial(self._turn, what, step), self.stop, rest_s=rest_s) for what, step, rest_s in steps]
         return (*turns, repeat(self._measure, self.stop, rest_s=self.settings.health.look_s))
 
@@ -238,14 +141,6 @@ class Control:
         return 0
 
 
-async def _end(*tasks: "asyncio.Task[Any]") -> None:
-    """None of them runs when this returns."""
-    for task in tasks:
-        if not task.done():
-            task.cancel()
-    await asyncio.wait(tasks)
-
-
 @asynccontextmanager
 async def joined(
     settings: Settings, consumers: Sequence[str], *, bus: Bus, buffer: ExampleBuffer | None, report: Report,
@@ -259,7 +154,8 @@ async def joined(
             settings, buffer, backends.open_store(settings), backends.open_bases(settings), datasets, jobs, registry,
             trainer=backends.open_trainer(settings), curator=curator, key_file=settings.data_dir / "keys" / "registry.pem",
         )  # fmt: skip
-        control = Control(bus, ports, backends.open_leases(settings), report, health, stop)
+        leases = backends.open_leases(settings)
+        control = Control(bus, ports, leases, report, health, stop, Worker(bus, ports, leases, report, stop))
         if buffer is not None:
             exports = backends.open_ledger(settings, "exports")
             shelf = Shelf(datasets, jobs, registry, exports, ports.store, curator, settings, now_text)

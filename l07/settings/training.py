@@ -35,6 +35,10 @@ class Training(Group):
     lora: Lora = Field(default_factory=Lora)
     threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores. Part of the job's id")
     timeout_s: float = Field(86400, gt=0, description="a job that takes longer is ended and FAILED")
+    concurrency: int = Field(
+        1, ge=1, le=64, description="jobs at a time of one trainer, each of another track; set `training.threads` too"
+    )
+    group_concurrency: int = Field(0, ge=0, description="jobs at a time of all trainers together; 0: no limit")
     attempts: int = Field(3, ge=1, le=10, description="a killed child starts again this often")
     lease_renew_s: float = Field(
         30.0,

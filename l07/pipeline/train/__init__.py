@@ -7,7 +7,7 @@ next attempt.
 """
 
 from l07.pipeline.train.asked import Answer, Asked, ask
-from l07.pipeline.train.due import Queued, cancel, check, fence_of, preempted, queue, take
+from l07.pipeline.train.due import Queued, cancel, check, fence_of, let_go, preempted, queue, take
 from l07.pipeline.train.job import Desk, work
 from l07.pipeline.train.trigger import on_dataset_created
 
@@ -20,6 +20,7 @@ __all__ = [
     "cancel",
     "check",
     "fence_of",
+    "let_go",
     "on_dataset_created",
     "preempted",
     "queue",

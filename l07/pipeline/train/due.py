@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from l07.domain.job_ledger import CANCELLED, CLAIMED, JobLine, fold
+from l07.domain.job_ledger import CANCELLED, CLAIMED, RELEASED, JobLine, claimed, fold
 from l07.errors import JobMoveRefused, JobTaken, NothingByThatName
 from l07.ports import Entry, Ledger
 
@@ -54,16 +54,25 @@ def fence_of(entries: Sequence[Entry], track: str) -> int:
     return max(claims, default=0)
 
 
-async def take(track: str, *, fence: int, owner: str, jobs: Ledger, at: str) -> Queued | None:
-    """Record that the holder of this lease works on the track's job; None: nothing is due there any more."""
+async def take(track: str, *, fence: int, owner: str, jobs: Ledger, at: str, most: int = 0) -> Queued | None:
+    """Record that the holder of this lease works on the track's job; None: nothing is due there any more, or `most` other
+    tracks are claimed (0: any number)."""
     while True:
         entries = await jobs.entries()
         job = next((job for job in queue(entries) if job.track == track), None)
         if job is None or fence_of(entries, track) >= fence:
             return None
+        if most and len(claimed(fold(entries).values()).keys() - {track}) >= most:
+            return None
         body = {"track": track, "queued": job.key, "fence": fence, "owner": owner}
         if await jobs.append_after(len(entries), CLAIMED, f"{track}/{fence}", body, at=at) is not None:
             return replace(job, fence=fence)
+
+
+async def let_go(job: JobLine, *, jobs: Ledger, at: str) -> None:
+    """Record that nobody works on this claim any more; of one that was taken over meanwhile it says nothing."""
+    body = {"track": job.track, "queued": job.key, "fence": job.fence}
+    await jobs.append(RELEASED, f"{job.track}/{job.fence}", body, at=at)
 
 
 async def check(job: Queued, *, jobs: Ledger) -> None:

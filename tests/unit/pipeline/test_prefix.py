@@ -12,6 +12,7 @@ from l07.pipeline.announce import relay
 from l07.ports import OutboxEntry, Seal
 from l07.service.controlling import Control
 from l07.service.health import Health
+from l07.service.working import Telling, Worker
 from l07.settings import Settings, load_settings
 from l07.telemetry import Metrics
 from tests.fakes import MemoryBus, MemoryLedger
@@ -40,10 +41,11 @@ async def written(settings: Settings) -> set[str]:
     await ledger.append("model.registered", "m:1.0.0", body, at=AT)
     ports: Any = SimpleNamespace(settings=settings, ledgers=lambda consumers: (ledger,))
     health, rest = Health("test", metrics=Metrics()), SimpleNamespace()
-    control = Control(bus, ports, rest, lambda line: None, health, asyncio.Event())  # type: ignore[arg-type]
+    worker = Worker(bus, ports, rest, lambda line: None, asyncio.Event())  # type: ignore[arg-type]
+    control = Control(bus, ports, rest, lambda line: None, health, worker.stop, worker)  # type: ignore[arg-type]
     await control.announce()
     await relay(Outbox(), bus, topic=settings.topics.events, prefix=settings.types.prefix)  # type: ignore[arg-type]
-    await control._progress("job", 1, 0, {"step": 1, "steps": 2})
+    await worker.progress(Telling(), "job", 1, 0, {"step": 1, "steps": 2})
     return {json.loads(record.value or b"{}")["type"] for record in bus.topics[settings.topics.events]}
 
 
