@@ -32,8 +32,7 @@ class Twins:
     """Similarities between the rows of one build; texts of older rows are fetched once, and only when they meet
     something."""
 
-    def __init__(self, texts: TextsOf) -> None:
-        self._texts = texts
+    def __init__(self) -> None:
         self._sketcher = Sketcher()
         self._shingles: dict[int, U64] = {}
 
@@ -51,18 +50,15 @@ class Twins:
         texts = [action_text(body.goal, body.messages) for body in bodies.values()]
         return dict(zip(bodies, self._sketcher.shingles_of(texts), strict=True))
 
-    def pairs(self, asked: Bands, among: Iterable[Bands], *, least: float) -> Pairs:
-        """Every pair of one of `asked` and any row of `among`, from `least` on."""
+    def pairs(self, asked: Bands, among: Iterable[Bands], texts: TextsOf, *, least: float) -> Pairs:
+        """Every pair of one of `asked` and any row of `among`, from `least` on. `texts`: of older rows."""
         near: dict[tuple[int, int], float] = {}
         for part in among:
             near |= _near(asked, part, least - MARGIN)
-        self._fetch(sorted({row for pair in near for row in pair} - self._shingles.keys()))
+        missing = sorted({row for pair in near for row in pair} - self._shingles.keys())
+        self._shingles |= self._shingles_of(texts(missing)) if missing else {}
         found = ((pair, self._similarity(pair, told)) for pair, told in sorted(near.items()))
         return {pair: similarity for pair, similarity in found if similarity >= least}
-
-    def _fetch(self, rows: Sequence[int]) -> None:
-        if rows:
-            self._shingles |= self._shingles_of(self._texts(rows))
 
     def _similarity(self, pair: tuple[int, int], told: float) -> float:
         one, other = (self._shingles.get(row) for row in pair)

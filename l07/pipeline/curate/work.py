@@ -63,7 +63,7 @@ class Work:
         self.counts: Counter[str] = Counter()
         self.warnings: list[DatasetWarning] = []
         self.pairs: Pairs = {}
-        self.twins = Twins(self.texts_of)
+        self.twins = Twins()
         self.readings = Readings(seed=rules.seed)
         self._bodies, self._hold = bodies, hold
         self._new: dict[str, int] = {}
@@ -196,7 +196,8 @@ class Work:
         rows = sorted(self.touched)
         asked = bands_of(rows, [self.changed[row] for row in rows])
         if asked is not None:
-            self.pairs = self.twins.pairs(asked, [*self.roll.bands, asked], least=self.rules.cluster_similarity)
+            among, least = [*self.roll.bands, asked], self.rules.cluster_similarity
+            self.pairs = self.twins.pairs(asked, among, self.texts_of, least=least)
         for row, value in nearest(self.pairs).items():
             if row in self.touched:
                 member = self.changed[row]
