@@ -11,7 +11,7 @@ from l07.domain.erasure import Tombstones
 from l07.domain.job import JobConfig
 from l07.ports import ArtifactStore, Curator, Ledger, Trainer
 from l07.service.ingesting import open_erasures
-from l07.settings import Lora, Settings, Track
+from l07.settings import Lora, Settings
 
 PURPOSE = "LearningService"
 
@@ -60,7 +60,7 @@ class DataFolder:
 
 def with_track(settings: Settings, name: str, *, base_model: str | None = None) -> Settings:
     """The settings with a track of that name, as written there or by default; `base_model` replaces its own."""
-    track = settings.tracks.get(name, Track())
+    track = settings.track(name)
     if base_model is not None:
         track = track.model_copy(update={"base_model": base_model})
     return settings.model_copy(update={"tracks": {**settings.tracks, name: track}})

@@ -39,3 +39,7 @@ class Settings(Group):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="of the JSON log lines on stderr"
     )
+
+    def track(self, name: str) -> Track:
+        """Of a track that is not named: the defaults."""
+        return self.tracks.get(name, Track())

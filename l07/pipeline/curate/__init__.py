@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from l07.domain.erasure import Tombstones
 from l07.domain.quality import CurateRules
 from l07.errors import DatasetConflict
 from l07.events import outbound
 from l07.ports import ArtifactStore, CurateRequest, Curator, Entry, ExampleBuffer, Ledger, SealedBatch
-from l07.settings import Settings, Track
+
+if TYPE_CHECKING:  # the worker that builds imports this too, and needs no settings: a seventh of its start
+    from l07.settings import Settings, Track
 
 log = logging.getLogger("l07.curate")
 
@@ -62,7 +64,13 @@ class Asked(NamedTuple):
 
 
 async def curate_batch(
-    cause: Sealed, *, buffer: ExampleBuffer, ledger: Ledger, store: ArtifactStore, curator: Curator, settings: Settings
+    cause: Sealed,
+    *,
+    buffer: ExampleBuffer,
+    ledger: Ledger,
+    store: ArtifactStore,
+    curator: Curator,
+    settings: "Settings",
 ) -> None:
     """Build the next version of the batch's track and record it; without one, record that the batch waits.
 
@@ -94,7 +102,7 @@ async def _curate(
     ledger: Ledger,
     store: ArtifactStore,
     curator: Curator,
-    settings: Settings,
+    settings: "Settings",
 ) -> Entry | None:
     track, batch_id = cause.data.track, cause.data.batch_id
     batch = await buffer.read(batch_id)
@@ -143,7 +151,7 @@ async def next_version(
     ledger: Ledger,
     store: ArtifactStore,
     curator: Curator,
-    settings: Settings,
+    settings: "Settings",
     erased: Tombstones | None = None,
     at: str = "",
 ) -> Entry | Mapping[str, Any]:
@@ -177,9 +185,9 @@ def _request(
     scratch: Path,
     *,
     store: ArtifactStore,
-    settings: Settings,
+    settings: "Settings",
 ) -> CurateRequest:
-    rule = settings.tracks.get(track, Track())
+    rule = settings.track(track)
     return CurateRequest(
         track=track,
         batches=batches,
@@ -191,7 +199,7 @@ def _request(
     )
 
 
-def rules_of(settings: Settings, track: Track) -> CurateRules:
+def rules_of(settings: "Settings", track: "Track") -> CurateRules:
     """The numbers that a version depends on."""
     rule = settings.filter
     return CurateRules(

@@ -23,7 +23,7 @@ from l07.pipeline.audit.stages import stages
 from l07.ports import Curator, Entry, SealedBatch, SealedRow
 from l07.service.auditing.looking import Looker, Names
 from l07.service.auditing.reading import READ_RECORDS, Input, Progress, read_dataset, read_events
-from l07.settings import Settings, Track
+from l07.settings import Settings
 
 __all__ = ["Audit", "Input", "audit", "half_of", "read_dataset", "read_events"]
 
@@ -82,7 +82,7 @@ class _Work:
         planted = plants(self._pools(kept, examples, names), self._asked.rates, seed=self._asked.seed)
         self._progress({"phase": "plant", "records": len(planted)})
         with_faults, later = with_plants(kept, planted)
-        rule = self._settings.tracks.get(track, Track())
+        rule = self._settings.track(track)
         batches = list(sealed(track, with_faults, later, count=rule.seal.count))
         newest = await self._build(track, batches)
         folder = self._store.path(newest.body["data"]["uri"]) if newest else None
