@@ -66,6 +66,8 @@ def _head(report: Mapping[str, Any], console: Console) -> None:
         console.line(f"of the input besides: {beside}")
     for version in report["versions"][-1:]:
         console.line(f"{len(report['versions'])} versions, the last {version['id']}: {version['splits']}")
+    if contradicted := told(report["contradicted"]):
+        console.line(f"second scores before the seal: {contradicted}")
     for refused in report["refused"]:
         console.line(
             f"the last batch of {refused['track']} waits: {refused['code']} {refused['message']}".replace("  ", " ")

@@ -12,6 +12,16 @@ Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class SecondScore:
+    """Another score of the same execution, before its batch is sealed."""
+
+    quality_score: float  # 0-100
+    confidence: float  # 0-1
+    smaller_id: bool  # its evaluation_id comes before that of the run's own
+    first: bool  # it arrives before the run's own
+
+
+@dataclass(frozen=True, slots=True)
 class Planted:
     """A run with a fault in it. `values`: strings that must not be found afterwards; never printed."""
 
@@ -19,6 +29,7 @@ class Planted:
     what: str  # in words, without anything of the run
     values: tuple[str, ...] = ()
     judged_as: str = ""  # key of the run whose score it has; "": its own
+    second: SecondScore | None = None
 
 
 class Output(NamedTuple):

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from l07.domain.example import TrainingExample
-from l07.domain.plants.base import Planted, Planter, Pool
+from l07.domain.plants.base import Planted, Planter, Pool, SecondScore
+from l07.domain.plants.conflicts import CONFLICTS, OUTVOTED
+from l07.domain.plants.conflicts import OF_REJECTED as CONFLICTS_OF_REJECTED
 from l07.domain.plants.hijack import hijacked, resisted
-from l07.domain.plants.noise import FAULTS, OF_REJECTED
+from l07.domain.plants.noise import FAULTS
+from l07.domain.plants.noise import OF_REJECTED as NOISE_OF_REJECTED
 from l07.domain.plants.spill import SPILLS
 from l07.domain.plants.twins import exact_repeat, near_twin, same_deeds
 from l07.domain.selection import keyed_hash
@@ -43,7 +46,10 @@ KINDS: Mapping[str, Kind] = {
     "twins": Kind({"near_twin": near_twin}, 0.02, adds=True),
     "leak": Kind({"same_deeds": same_deeds}, 0.02, adds=True),
     "repeats": Kind({"exact_repeat": exact_repeat}, 0.02, adds=True),
+    "conflict": Kind(CONFLICTS, 0.01),
+    "outvoted": Kind(OUTVOTED, 0.01),
 }
+OF_REJECTED = NOISE_OF_REJECTED | CONFLICTS_OF_REJECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,12 @@ class Plant:
     example: TrainingExample = field(repr=False)
     values: tuple[str, ...] = field(default=(), repr=False)
     judged_as: str = ""
+    second: SecondScore | None = None
+
+    @property
+    def passes_at_first(self) -> bool:
+        """A second score contradicts one that passes the gates; by which of them the run is judged is what is asked."""
+        return self.second is not None and self.fault not in OF_REJECTED
 
 
 def parse_rates(text: str) -> dict[str, float]:
@@ -146,6 +158,6 @@ def _taken(
             example = planted.example
             yield Plant(
                 _kind_of()[fault], fault, source, example.key, run.key, planted.what, example, planted.values,
-                planted.judged_as,
+                planted.judged_as, planted.second,
             )  # fmt: skip
     runs[:] = [run for run in runs if run.key not in used]

@@ -9,10 +9,10 @@ from l07.domain.dataset.members import SPLITS
 from l07.domain.statistics import wilson
 
 ALL = "all"
-SOUND = frozenset({"resisted"})  # plants that should stay: losing one is a loss
+SOUND = frozenset({"resisted", "outvoted"})  # plants that should stay: losing one is a loss
 ADDED = frozenset({"twins", "leak", "repeats"})  # counted in pairs, see leaks.py
 APART = ADDED | {"secrets"}  # counted by their values, see spills.py
-POISON = frozenset({"noise", "hijack", "late"})  # kinds of which a share of the splits is told
+POISON = frozenset({"noise", "hijack", "late", "conflict"})  # kinds of which a share of the splits is told
 
 Fate = Literal["kept", "judged", "aside", "waiting"]
 
@@ -23,7 +23,7 @@ class Fact:
 
     key: str
     source: str
-    passed: bool  # both gates
+    passed: bool  # both gates; of two scores before the seal: by the one that was there without the plant
     kind: str = ""  # of the fault in it, "" in what was not touched
     fault: str = ""
     of: str = ""  # the run that the plant was made of

@@ -33,14 +33,20 @@ def rewritten(trace: bytes, example: TrainingExample) -> bytes:
     return msgspec.json.encode(event)
 
 
-def with_plants(rows: Sequence[SealedRow], plants: Iterable[Plant]) -> tuple[list[SealedRow], dict[str, SealedRow]]:
-    """The rows with every plant in its place, a copy right behind its original; and later scores by the run's key."""
+def with_plants(
+    rows: Sequence[SealedRow], plants: Iterable[Plant], contradicted: Mapping[str, SealedRow] | None = None
+) -> tuple[list[SealedRow], dict[str, SealedRow]]:
+    """The rows with every plant in its place, a copy right behind its original; and later scores by the run's key.
+    `contradicted`: what the join made of runs with two scores, by key."""
     found = {row.key: row for row in rows}
     placed: dict[str, SealedRow] = {}
     behind: dict[str, SealedRow] = {}
     later: dict[str, SealedRow] = {}
     for plant in plants:
         row = found[plant.of]
+        if plant.second is not None:
+            placed[plant.of] = (contradicted or {})[plant.of]
+            continue
         if plant.judged_as:
             row = row._replace(evaluation=found[plant.judged_as].evaluation)
         if plant.fault == "late_score":

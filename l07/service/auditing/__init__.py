@@ -3,7 +3,7 @@ a scratch folder, and what became of each run."""
 
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from l07.pipeline.audit.scores import scores
 from l07.pipeline.audit.spills import USED, alarms, spills
 from l07.pipeline.audit.stages import stages
 from l07.ports import Curator, Entry, SealedBatch, SealedRow
+from l07.service.auditing.contradicting import contradict
 from l07.service.auditing.looking import Looker, Names
 from l07.service.auditing.reading import READ_RECORDS, Input, Progress, read_dataset, read_events
 from l07.settings import Settings
@@ -72,6 +73,7 @@ class _Work:
         self._looker = Looker(asked.truth)
         self._versions: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
+        self._superseded: Counter[str] = Counter()
 
     async def track(self, track: str, rows: Sequence[SealedRow]) -> None:
         from l07.backends.worker import read_golden
@@ -81,7 +83,9 @@ class _Work:
         names = _names(examples.values())
         planted = plants(self._pools(kept, examples, names), self._asked.rates, seed=self._asked.seed)
         self._progress({"phase": "plant", "records": len(planted)})
-        with_faults, later = with_plants(kept, planted)
+        contradicted = contradict(kept, planted, self._settings)
+        self._superseded.update(contradicted.duplicates)
+        with_faults, later = with_plants(kept, planted, contradicted.rows)
         rule = self._settings.track(track)
         batches = list(sealed(track, with_faults, later, count=rule.seal.count))
         newest = await self._build(track, batches)
@@ -142,6 +146,7 @@ class _Work:
         told = {
             "versions": self._versions,
             "refused": self._refused,
+            "contradicted": dict(self._superseded),
             **figures(found.facts),
             "stages": stages(found.facts),
             "spills": spills(found.facts, found.plants, found.files),

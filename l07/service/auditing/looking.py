@@ -109,7 +109,7 @@ def _fact(row: SealedRow, source: str, plant: Plant | None, member: Mapping[str,
     return Fact(
         key=row.key,
         source=source,
-        passed=row.decision == "ACCEPT",
+        passed=row.decision == "ACCEPT" if plant is None or plant.second is None else plant.passes_at_first,
         kind=plant.kind if plant else f"real {label}" if real else "",
         fault=plant.fault if plant else label,
         of=plant.of if plant else "",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,24 @@ class Input:
 
 def read_events(lines: Iterable[bytes], settings: Settings, progress: Progress) -> Input:
     """Events, one a line, decoded by the ingest and joined as the buffer joins them."""
+    found, halves = halves_of(lines, settings, progress)
+    joined = join(halves, prefer_separate=settings.join.prefer_separate_s > 0)
+    found.waiting, found.duplicates = joined.waiting, joined.duplicates
+    for run in joined.runs:
+        assert run.trace is not None  # the join gives runs with both parts
+        found.rows[run.trace.track].append(_row(run, settings))
+    return found
+
+
+class Halves(NamedTuple):
+    """`found`: what was left out."""
+
+    found: Input
+    halves: list[Half]
+
+
+def halves_of(lines: Iterable[bytes], settings: Settings, progress: Progress) -> Halves:
+    """Events, one a line, decoded by the ingest."""
     found, halves = Input(), list[Half]()
     place, start = TopicPartition("audit", 0), 0
     rules = ingest_rules(settings, cluster="audit")
@@ -56,12 +74,7 @@ def read_events(lines: Iterable[bytes], settings: Settings, progress: Progress) 
             _sort(item, found, halves)
         start += len(records)
         progress({"phase": "read", "records": len(records)})
-    joined = join(halves, prefer_separate=settings.join.prefer_separate_s > 0)
-    found.waiting, found.duplicates = joined.waiting, joined.duplicates
-    for run in joined.runs:
-        assert run.trace is not None  # the join gives runs with both parts
-        found.rows[run.trace.track].append(_row(run, settings))
-    return found
+    return Halves(found, halves)
 
 
 def read_dataset(folder: Path, track: str, settings: Settings) -> Input:

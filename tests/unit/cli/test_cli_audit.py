@@ -138,3 +138,35 @@ def test_a_version_of_the_data_folder_is_audited_and_stays_as_it_is(l07) -> None
     )
     assert (report["sources"][0]["runs"], len(report["planted"])) == (40, 8)
     assert kept() == before
+
+
+def of_two_scores(l07) -> dict[str, tuple[int, int]]:
+    """By kind: planted runs that were judged by it, and such as are in a split."""
+    name = a_file("e.jsonl", a_world(1, tasks=60, runs=150))
+    said = l07("datasets", "audit", name, "--plant", "conflict=0.15,outvoted=0.1", "--out", "o", "--json")
+    assert said.status == 0, said.err
+    report = json.loads(said.out)
+    lines = [line for line in report["faults"] if not line["fault"] and line["source"] == "all"]
+    assert sum(report["contradicted"].values()) == len(report["planted"])
+    assert "outvoted" in Path("o/report.html").read_text()
+    return {line["kind"]: (line["caught"]["count"], line["missed"]["count"]) for line in lines}
+
+
+@pytest.mark.slow
+def test_of_two_scores_before_the_seal_the_surer_one_counts(l07) -> None:
+    found = of_two_scores(l07)
+    assert found["conflict"][0] > 0
+    assert found["conflict"][1] == 0
+    assert found["outvoted"][1] > 0
+    assert found["outvoted"][0] == 0
+
+
+@pytest.mark.slow
+def test_where_the_less_sure_score_counted_the_audit_would_tell(l07, monkeypatch: pytest.MonkeyPatch) -> None:
+    from l07.service import joining
+
+    better = joining._better
+    monkeypatch.setattr(joining, "_better", lambda one, other: not better(one, other))
+    found = of_two_scores(l07)
+    assert found["conflict"][1] > 0
+    assert found["outvoted"][1] == 0

@@ -9,9 +9,10 @@ import pytest
 from l07.domain.deeds import deeds_of
 from l07.domain.example import TrainingExample, extract, tool_calls
 from l07.domain.plants.base import Pool, Steps
+from l07.domain.plants.conflicts import CONFLICTS, OUTVOTED
 from l07.domain.plants.hijack import hijacked, resisted
-from l07.domain.plants.noise import FAULTS, OF_REJECTED
-from l07.domain.plants.plan import KINDS, parse_rates, plants
+from l07.domain.plants.noise import FAULTS
+from l07.domain.plants.plan import KINDS, OF_REJECTED, parse_rates, plants
 from l07.domain.plants.spill import SPILLS
 from l07.domain.plants.twins import exact_repeat, near_twin, same_deeds
 from l07.errors import BadAudit
@@ -124,6 +125,28 @@ def test_a_twin_is_another_task_s_run_and_a_repeat_is_not() -> None:
     assert deeds_of(same.example.messages) == deeds_of(GOOD[0].messages)
     assert same.example.goal != GOOD[0].goal
     assert twin.example.goal != GOOD[0].goal or twin.example.messages != GOOD[0].messages
+
+
+@pytest.mark.parametrize(("fault", "planter"), [*CONFLICTS.items(), *OUTVOTED.items()])
+def test_a_second_score_contradicts_the_first_and_the_rule_says_which_counts(fault, planter) -> None:
+    run = BAD[0] if fault in OF_REJECTED else GOOD[0]
+    found = [planter(run, POOL, random.Random(seed)) for seed in range(20)]
+    assert found == [planter(run, POOL, random.Random(seed)) for seed in range(20)]
+    for planted in found:
+        assert planted is not None
+        second = planted.second
+        assert second is not None
+        assert planted.example == run
+        assert (second.quality_score < 70) != (run.quality_score < 70)
+        counts = (second.confidence, not second.smaller_id) > (run.confidence, True) or (
+            second.confidence == run.confidence and second.smaller_id
+        )
+        assert counts is (fault in ("surer_score", "tied_score"))
+    assert {planted.second.first for planted in found if planted and planted.second} == {True, False}
+
+
+def test_nothing_is_surer_than_a_score_that_is_certain() -> None:
+    assert CONFLICTS["surer_score"](replace(GOOD[0], confidence=1.0), POOL, random.Random(1)) is None
 
 
 def test_each_source_gets_its_share_and_each_run_one_fault_at_most() -> None:
