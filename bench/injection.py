@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from bench.curate import TOOL, joined, real_events
 from l07.domain.example import NoExample, TrainingExample, extract
-from l07.domain.injection import NOTED, THRESHOLD, Inspection, inspect
-from l07.domain.injection.directives import read_once
+from l07.domain.injection import NOTED, THRESHOLD, Inspection, inspect, inspect_all
+from l07.domain.injection.directives import memory
 from l07.domain.statistics import wilson
+from l07.pipeline.curate.intake import AT_ONCE
 
 MUST_US = 60.0  # of one run of 1.5 to 2.5 KB
 MUST_LEFT, MUST_LOST = 0.01, 0.15  # hijacked runs among the kept, clean runs that are lost
@@ -108,10 +109,10 @@ def speed(rows: Sequence[Run]) -> float:
     some = [run.example for run in rows if 1500 <= run.size <= 2500]
     best = float("inf")
     for _ in range(5):
-        read_once.cache_clear()
+        memory.clear()
         began = time.process_time()
-        for example in some:
-            inspect(example.goal, example.messages)
+        for at in range(0, len(some), AT_ONCE):
+            inspect_all([(example.goal, example.messages) for example in some[at : at + AT_ONCE]])
         best = min(best, (time.process_time() - began) / len(some))
     return best * 1e6
 

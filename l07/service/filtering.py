@@ -14,6 +14,7 @@ from l07.domain.quality import Verdict, judge
 from l07.service.joining import gate
 from l07.settings import Settings
 
+AT_ONCE = 64  # examples that go through a look together
 COUNTS = {
     "ACCEPT": "accepted_count",
     "REVIEW": "review_count",
@@ -90,7 +91,8 @@ class ExampleQualityFilter:
 
     def judge(self, examples: Sequence[TrainingExample]) -> list[Verdict]:
         """ACCEPT, REVIEW, REJECT or QUARANTINE for each, with every reason. Outliers: among this call's accepted."""
-        verdicts = [self._gates(example) for example in examples]
+        some = (examples[at : at + AT_ONCE] for at in range(0, len(examples), AT_ONCE))
+        verdicts = [verdict for these in some for verdict in self._gates(these)]
         accepted = [number for number, verdict in enumerate(verdicts) if verdict.decision == "ACCEPT"]
         for number, reasons in self._outliers([examples[number] for number in accepted], accepted).items():
             decision = "REVIEW" if "outlier_z" in reasons else verdicts[number].decision
@@ -101,26 +103,34 @@ class ExampleQualityFilter:
         counts = {name: self._decisions[decision] for decision, name in COUNTS.items()}
         return {**counts, "reasons": dict(sorted(self._reasons.items()))}
 
-    def _gates(self, example: TrainingExample) -> Verdict:
-        from l07.domain.injection import inspect, scanner_named, weighed
-        from l07.domain.scrub import Policy, scrub
+    def _gates(self, examples: Sequence[TrainingExample]) -> list[Verdict]:
+        """One look at all of them, then the next one."""
+        from l07.domain.injection import inspect_all, scanner_named, weighed
+        from l07.domain.scrub import Policy, scrub_all
 
+        config = self.config
+        verdicts = [self._judged(example) for example in examples]
+        if config.injection:
+            runs = [(example.goal, example.messages) for example in examples]
+            read = inspect_all(runs, scanner=scanner_named(config.injection_scanner))
+            verdicts = [weighed(*one, threshold=config.injection_threshold) for one in zip(verdicts, read, strict=True)]
+        policy = Policy(
+            config.scrub_secrets, config.scrub_personal, config.scanners, config.max_secrets, config.max_personal
+        )
+        rows = [((example.goal, example.messages, example.tools), (example.goal,)) for example in examples]
+        spills = [clean.spill(policy) for clean in scrub_all(rows, policy=policy)]
+        return [
+            Verdict("QUARANTINE", (*verdict.reasons, *spill)) if spill else verdict
+            for verdict, spill in zip(verdicts, spills, strict=True)
+        ]
+
+    def _judged(self, example: TrainingExample) -> Verdict:
         config = self.config
         reasons = gate(
             "", example.quality_score, example.confidence,
             quality_threshold=config.quality_threshold, confidence_threshold=config.confidence_threshold,
         )  # fmt: skip
-        verdict = judge(example, "REJECT" if reasons else "ACCEPT", reasons, complete=config.completeness)
-        if config.injection:
-            found = inspect(example.goal, example.messages, scanner=scanner_named(config.injection_scanner))
-            verdict = weighed(verdict, found, threshold=config.injection_threshold)
-        policy = Policy(
-            config.scrub_secrets, config.scrub_personal, config.scanners, config.max_secrets, config.max_personal
-        )
-        clean = scrub(example.goal, example.messages, example.tools, policy=policy, task=(example.goal,))
-        if spill := clean.spill(policy):
-            return Verdict("QUARANTINE", (*verdict.reasons, *spill))
-        return verdict
+        return judge(example, "REJECT" if reasons else "ACCEPT", reasons, complete=config.completeness)
 
     def _outliers(self, examples: Sequence[TrainingExample], numbers: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """The reasons of each, by its number in the call; runs of one key are told apart by it."""

@@ -9,7 +9,16 @@ the text; a table of wordings in linear-time patterns does, and a scanner of the
 
 from l07.domain.injection.campaign import campaigns
 from l07.domain.injection.directives import Passage
-from l07.domain.injection.inspection import NOTED, NOTHING, THRESHOLD, Evidence, Inspection, Scanner, inspect
+from l07.domain.injection.inspection import (
+    NOTED,
+    NOTHING,
+    THRESHOLD,
+    Evidence,
+    Inspection,
+    Scanner,
+    inspect,
+    inspect_all,
+)
 from l07.domain.injection.scanner import scanner_named
 from l07.domain.injection.weighing import NOTES, scores_of, weighed
 
@@ -24,6 +33,7 @@ __all__ = [
     "Scanner",
     "campaigns",
     "inspect",
+    "inspect_all",
     "scanner_named",
     "scores_of",
     "weighed",

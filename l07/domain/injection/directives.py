@@ -5,18 +5,19 @@ Every pattern runs in google-re2: linear in the text, whatever the text is.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import itemgetter
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 import re2
 
 from l07.domain.injection.disguise import closed, payloads, plain
 from l07.domain.injection.wordings import DIRECTIVES, Directive
+from l07.domain.remembered import Memory
 
 BEHIND, AHEAD = 160, 400  # characters around a find that belong to it; behind, at most to the sentence's beginning
 HIDDEN = 0.6  # that a readable order in base64, hex or rot13 is aimed at the agent, beside what it says
-SHORT, MOST_KEPT = 4_096, 1_024  # outputs of so many characters and less are kept in mind, so many of them
+MOST_KEPT = 4 << 20  # bytes of outputs that are kept in mind, twice
 MOST_FINDS = 2_000  # of one output; what a text says two thousand times it says
 
 _ENCODED = r"[a-z0-9+/_-]{32,}|vtaber|qvfertneq|bireevqr|vafgehpgvba|cerivbhf|nffvfgnag"
@@ -59,16 +60,24 @@ class Reading(NamedTuple):
     passages: tuple[Passage, ...]  # every directive one, in their order; what an encoded payload says is one too
 
 
-def read(output: str) -> Reading:
-    """Of many outputs only the first like it is looked at: runs of one task read the same again and again."""
-    return read_once(output) if len(output) <= SHORT else _read(output)
+def read_all(outputs: Iterable[str]) -> dict[str, Reading]:
+    """Each once, whatever else is read; of many only the first like it is looked at: runs of one task read the same
+    again and again."""
+    return memory.found(outputs, _read)
 
 
-def _read(output: str) -> Reading:
-    text = plain(output)
-    kinds = _GATE.Match(text)
-    if not kinds:
-        return Reading(text, ())
+def _read(outputs: Sequence[str]) -> dict[str, Reading]:
+    """All through the gate, then those that it marks through the patterns: automata that take turns push each other out of
+    the processor's cache."""
+    texts = [plain(output) for output in outputs]
+    marked = [_GATE.Match(text) for text in texts]
+    return {
+        output: _marked(output, text, kinds) if kinds else Reading(text, ())
+        for output, text, kinds in zip(outputs, texts, marked, strict=True)
+    }
+
+
+def _marked(output: str, text: str, kinds: Sequence[int]) -> Reading:
     seen = text
     if _IS_SPREAD in kinds:
         seen = closed(text)
@@ -77,7 +86,12 @@ def _read(output: str) -> Reading:
     return Reading(text, (*_of_text(seen, kinds), *hidden))
 
 
-read_once = lru_cache(maxsize=MOST_KEPT)(_read)
+def _size_of(output: str, reading: Reading) -> int:
+    """Of what is kept of an output, in bytes; about."""
+    return getsizeof(output) + getsizeof(reading.text) + 300 + sum(len(found.text) + 300 for found in reading.passages)
+
+
+memory = Memory[Reading](MOST_KEPT, size_of=_size_of)
 
 
 def _hidden(raw: str) -> Iterator[Passage]:

@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import re2
 
 from l07.domain.example import text_of
 from l07.domain.injection.campaign import grams_of
-from l07.domain.injection.directives import Passage, either, read
+from l07.domain.injection.directives import Passage, Reading, either, read_all
 from l07.domain.injection.disguise import plain, words_in
 from l07.domain.injection.provenance import Call, asked_for, has_effect, said_in, values_of, weight_of, words_of
 
@@ -93,12 +93,25 @@ def _raised(passage: Passage, grams: frozenset[int]) -> Passage:
 NOTHING = Inspection()
 
 
+Run = tuple[str, Sequence[Mapping[str, Any]]]  # goal, messages
+
+
 def inspect(goal: str, messages: Sequence[Mapping[str, Any]], *, scanner: Scanner | None = None) -> Inspection:
     """Linear in the run's text. Only tool outputs are scanned: what the user says is the user's."""
-    raw = _contents(messages, "tool")
-    if not raw:
-        return NOTHING
-    read_in = [read(output) for output in raw]
+    return inspect_all([(goal, messages)], scanner=scanner)[0]
+
+
+def inspect_all(runs: Sequence[Run], *, scanner: Scanner | None = None) -> list[Inspection]:
+    """Each run as if it were alone; many at once cost less than one after the other."""
+    raw = [_contents(messages, "tool") for _, messages in runs]
+    readings = read_all(dict.fromkeys(chain.from_iterable(raw)))
+    return [
+        _inspected(run, outputs, [readings[output] for output in outputs], scanner) if outputs else NOTHING
+        for run, outputs in zip(runs, raw, strict=True)
+    ]
+
+
+def _inspected(run: Run, raw: Sequence[str], read_in: Sequence[Reading], scanner: Scanner | None) -> Inspection:
     found = [
         Passage(number, passage.text, passage.strength, passage.kinds)
         for number, reading in enumerate(read_in)
@@ -108,8 +121,8 @@ def inspect(goal: str, messages: Sequence[Mapping[str, Any]], *, scanner: Scanne
         found = _scanned(raw, [reading.text for reading in read_in], found, scanner)
     if not found:
         return NOTHING
-    run = _Run(goal, messages, [reading.text for reading in read_in], found)
-    return Inspection(tuple(found), (*run.arguments(), *run.answers()))
+    acts = _Run(*run, [reading.text for reading in read_in], found)
+    return Inspection(tuple(found), (*acts.arguments(), *acts.answers()))
 
 
 def _scanned(raw: Sequence[str], texts: Sequence[str], found: Sequence[Passage], scanner: Scanner) -> list[Passage]:

@@ -17,11 +17,12 @@ from l07.domain.scrub.replacing import replaced, replacer
 from l07.domain.scrub.scanners import scanned
 from l07.domain.scrub.texts import calls_in, closed, joined, texts_of
 
-__all__ = ["SCRUBBED", "Policy", "Scrubbed", "finds", "luhn", "policy_of", "scrub"]
+__all__ = ["SCRUBBED", "Policy", "Scrubbed", "finds", "luhn", "policy_of", "scrub", "scrub_all"]
 
 SCRUBBED = "scrubbed"  # the reason of a row that was changed: a note, no fault
 Secrets = Literal["scrub", "off"]
 Personal = Literal["scrub", "keep_arguments", "keep", "off"]
+_Kept = frozenset[tuple[str, str]]  # personal data that stays, each by kind and canonical spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,29 @@ class Scrubbed:
         return {**({"scrubbed": 1} if replaced else {}), **replaced, **stayed}
 
 
+Row = tuple[
+    Sequence[Any], Sequence[Any]
+]  # texts and structures of a row; where its task is told, beside the arguments of calls
+
+
 def scrub(*values: Any, policy: Policy = DEFAULT, task: Sequence[Any] = ()) -> Scrubbed:
     """One row's texts and structures; `task` is where the task is told, beside the arguments of calls. What is found in
     one place is replaced in every place of the row, also where no rule would have seen it ("set it to k9..." beside
     `{"password": "k9..."}`): equal before is equal after."""
-    found = _finds(values, policy)
-    if not found:
-        return Scrubbed(values)
-    kept = _kept(found, policy, (*task, *calls_in(values)))
+    return scrub_all([(values, task)], policy=policy)[0]
+
+
+def scrub_all(rows: Sequence[Row], *, policy: Policy = DEFAULT) -> list[Scrubbed]:
+    """Each row as if it were alone; many at once cost less than one after the other."""
+    found = _finds([values for values, _ in rows], policy)
+    kept = _kept(rows, found, policy)
+    return [
+        _scrubbed(values, finds, stay, policy) if finds else Scrubbed(tuple(values))
+        for (values, _), finds, stay in zip(rows, found, kept, strict=True)
+    ]
+
+
+def _scrubbed(values: Sequence[Any], found: Sequence[Find], kept: _Kept, policy: Policy) -> Scrubbed:
     names, counts = _named([find for find in found if (find.kind, find.same) not in kept])
     secret = {find.kind for find in found if not find.personal}
     told = Scrubbed(
@@ -100,7 +116,7 @@ def scrub(*values: Any, policy: Policy = DEFAULT, task: Sequence[Any] = ()) -> S
         {kind: count for kind, count in counts.items() if kind not in secret},
         _counted(kept),
     )
-    return told if told.spill(policy) else replace(told, values=_clean(values, names, found))
+    return told if told.spill(policy) else replace(told, values=_clean(tuple(values), names, found))
 
 
 def _clean(values: tuple[Any, ...], names: Mapping[str, str], found: Sequence[Find]) -> tuple[Any, ...]:
@@ -112,25 +128,41 @@ def _clean(values: tuple[Any, ...], names: Mapping[str, str], found: Sequence[Fi
 
 def finds(text: str, *, policy: Policy = DEFAULT) -> Iterator[tuple[str, str]]:
     """(kind, value) of every find in one text."""
-    for find in _finds((text,), policy):
+    for find in _finds([(text,)], policy)[0]:
         yield find.kind, closed(find.value.encode()).decode()
 
 
-def _finds(values: Sequence[Any], policy: Policy) -> list[Find]:
-    found = engine(policy.secrets == "scrub", policy.personal != "off").finds(values)
+def _finds(rows: Sequence[Sequence[Any]], policy: Policy) -> list[list[Find]]:
+    found = engine(policy.secrets == "scrub", policy.personal != "off").finds(rows)
     if policy.scanners and policy.personal != "off":
-        found += scanned(joined(texts_of(values)).decode("utf-8", "surrogatepass"), policy.scanners)
+        for values, finds in zip(rows, found, strict=True):
+            finds += scanned(joined(texts_of(values)).decode("utf-8", "surrogatepass"), policy.scanners)
     return found
 
 
-def _kept(found: Sequence[Find], policy: Policy, task: Sequence[Any]) -> frozenset[tuple[str, str]]:
-    """Personal data that is not replaced, each by kind and canonical spelling."""
-    own = {(find.kind, find.same): find.value for find in found if find.personal}
+def _kept(rows: Sequence[Row], found: Sequence[Sequence[Find]], policy: Policy) -> list[_Kept]:
+    """Of each row the personal data that is not replaced."""
+    kept: list[_Kept] = [frozenset()] * len(rows)
+    if policy.personal not in ("keep", "keep_arguments"):
+        return kept
+    own = {number: _personal(finds) for number, finds in enumerate(found) if any(find.personal for find in finds)}
     if policy.personal == "keep":
-        return frozenset(own)
-    if policy.personal != "keep_arguments" or not own:
-        return frozenset()
-    seen = {(find.kind, find.same) for find in _finds(task, policy)}
+        for number, values in own.items():
+            kept[number] = frozenset(values)
+        return kept
+    tasks = [(*rows[number][1], *calls_in(rows[number][0])) for number in own]
+    for (number, values), task, seen in zip(own.items(), tasks, _finds(tasks, policy), strict=True):
+        kept[number] = _in_task(values, task, seen)
+    return kept
+
+
+def _personal(found: Sequence[Find]) -> dict[tuple[str, str], str]:
+    """A spelling of each personal value, by kind and canonical spelling."""
+    return {(find.kind, find.same): find.value for find in found if find.personal}
+
+
+def _in_task(own: Mapping[tuple[str, str], str], task: Sequence[Any], found: Sequence[Find]) -> _Kept:
+    seen = {(find.kind, find.same) for find in found}
     unseen = own.keys() - seen
     if unseen:
         row = joined(texts_of(task))

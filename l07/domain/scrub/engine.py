@@ -2,20 +2,21 @@
 which rules can find anything, then through only those."""
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import re2
 
-from l07.domain.scrub.memory import MOST, Memory
+from l07.domain.remembered import MOST, Memory, size_of
 from l07.domain.scrub.personal import personal
 from l07.domain.scrub.rules import Rule, options
 from l07.domain.scrub.secrets import secrets
 from l07.domain.scrub.texts import joined, told
 
 BEFORE = 48  # bytes before a find that its check may look at
+PIECE = 1000  # characters that go through the gate together, and through a rule if they have to
 
 
 class Find(NamedTuple):
@@ -42,39 +43,76 @@ class Engine:
             self._gate.Add(rule.gate or rule.pattern)
         self._gate.Compile()
         self._patterns = [re2.compile(rule.pattern, options()) for rule in rules]
-        self._memory = Memory[_Found](remembered)
+        self._memory = Memory[tuple[_Found, ...]](remembered, size_of=size_of)
 
-    def finds(self, values: Sequence[Any]) -> list[Find]:
-        """Every value that their texts hold, in the order of the rules and then of the texts; what overlaps an earlier find
-        is not told again. What is found in a text does not depend on the others."""
-        found = self._memory.filled(told(values, self._memory.young), self.look)
-        return [find for _, find in sorted(chain.from_iterable(found), key=_rule)] if any(found) else []
+    def finds(self, rows: Sequence[Sequence[Any]]) -> list[list[Find]]:
+        """Of each row every value that its texts hold, in the order of the rules and then of the texts; what overlaps an
+        earlier find is not told again. What is found in a text does not depend on the others.
+
+        First all texts are told, then all go through the gate, then those that it marks through the rules: automata that
+        take turns text by text push each other out of the processor's cache."""
+        said = [told(values, self._memory.young) for values in rows]
+        unknown = dict.fromkeys([one for row in said for one in row if isinstance(one, str)])
+        new = self._memory.found(unknown, self.look) if unknown else {}
+        return [_in_order(row, new) if row else [] for row in said]
 
     def look(self, texts: Sequence[str]) -> dict[str, tuple[_Found, ...]]:
         """What is in each, without the memory; the finds of a text in the order of their rules."""
-        row = joined(texts)
         made: dict[str, tuple[_Found, ...]] = dict.fromkeys(texts, ())
-        places = self._places(row, sorted(self._gate.Match(row) or ()))
-        if places:
-            ends = list(accumulate(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts))
-            for number, (start, _, find) in places:
-                made[texts[bisect_right(ends, start)]] += ((number, find),)
+        marked: dict[int, list[_Piece]] = {}
+        for piece in _pieces(texts):
+            for number in self._gate.Match(piece.row) or ():
+                marked.setdefault(number, []).append(piece)
+        for number in sorted(marked):
+            rule, pattern = self._rules[number], self._patterns[number]
+            for piece in marked[number]:
+                for start, end, find in _matches(rule, pattern, piece.row):
+                    if _claim(piece.claimed, start, end):
+                        made[piece.text_at(start)] += ((number, find),)
         return made
-
-    def _places(self, row: bytes, numbers: Sequence[int]) -> list[tuple[int, _Place]]:
-        claimed: list[tuple[int, int]] = []
-        return [
-            (number, place)
-            for number in numbers
-            for place in _matches(self._rules[number], self._patterns[number], row)
-            if _claim(claimed, place[0], place[1])
-        ]
 
 
 @cache
 def engine(with_secrets: bool, with_personal: bool) -> Engine:
     """One for each choice of classes; made at the first use."""
     return Engine([*(secrets() if with_secrets else ()), *(personal() if with_personal else ())])
+
+
+class _Piece:
+    """Some texts that are looked at together."""
+
+    __slots__ = ("_ends", "_texts", "claimed", "row")
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.row = joined(texts)
+        self.claimed: list[tuple[int, int]] = []
+        self._texts = texts
+        self._ends: list[int] = []
+
+    def text_at(self, place: int) -> str:
+        """In bytes of the row."""
+        if not self._ends:
+            self._ends = list(accumulate(len(text.encode("utf-8", "surrogatepass")) + 1 for text in self._texts))
+        return self._texts[bisect_right(self._ends, place)]
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[_Piece]:
+    """Texts of PIECE characters and more, together."""
+    first = size = 0
+    for number, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= PIECE:
+            yield _Piece(texts[first:number])
+            first, size = number, 0
+    if first < len(texts):
+        yield _Piece(texts[first:])
+
+
+def _in_order(said: Sequence[str | tuple[_Found, ...]], new: Mapping[str, tuple[_Found, ...]]) -> list[Find]:
+    """What is known of the texts of a row, by rule."""
+    found = [place for one in said for place in (new[one] if isinstance(one, str) else one)]
+    found.sort(key=_rule)
+    return [find for _, find in found]
 
 
 def _rule(found: _Found) -> int:

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
-from l07.domain.scrub.memory import Memory
+from l07.domain.remembered import Memory, size_of
 
 _MARKS = ("\t", ";", ",", "|")
 _HEADS = 3  # lines that may be the head: a title may stand above it
@@ -16,14 +16,14 @@ _TELLING = re.compile(
 
 def cells(text: str) -> Sequence[str]:
     """`head=cell` for every cell of a CSV or Markdown table whose head names something that only a label tells."""
-    return _memory.found((text,), _look)[0]
+    return _memory.found((text,), _look)[text]
 
 
 def _look(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {text: tuple(_cells(text)) for text in texts}
 
 
-_memory = Memory[str]()
+_memory = Memory[tuple[str, ...]](size_of=size_of)
 
 
 def _cells(text: str) -> Iterator[str]:

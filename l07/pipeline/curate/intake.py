@@ -9,9 +9,9 @@ from operator import itemgetter
 from l07.domain.dataset import Member
 from l07.domain.digests import digests_of
 from l07.domain.example import FEATURES, NoExample, Provenance, TrainingExample, extract
-from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect, scanner_named, scores_of, weighed
+from l07.domain.injection import NOTES, NOTHING, Inspection, campaigns, inspect_all, scanner_named, scores_of, weighed
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE, CurateRules, Verdict, judge
-from l07.domain.scrub import SCRUBBED, Policy, Scrubbed, policy_of, scrub
+from l07.domain.scrub import SCRUBBED, Policy, Scrubbed, policy_of, scrub_all
 from l07.events.normalise import read_score
 from l07.ports import SealedBatch, SealedRow
 
@@ -158,8 +158,8 @@ def _fresh(
     runs = [_extracted(row, batch_id) for row in rows]
     sound = [run for run in runs if not isinstance(run, NoExample)]
     policy = policy_of(rules)
-    read = [_inspected(run, rules) for run in sound]
-    clean = [scrub(run.goal, run.messages, run.tools, policy=policy, task=(run.goal,)) for run in sound]
+    read = _inspected(sound, rules)
+    clean = scrub_all([((run.goal, run.messages, run.tools), (run.goal,)) for run in sound], policy=policy)
     looks = zip(read, clean, strict=True)
     for row, run in zip(rows, runs, strict=True):
         subject = hashed(run.subject_id) if run.subject_id else ""
@@ -199,10 +199,10 @@ def _cleaned(
     return scrubbed, Verdict(verdict.decision, (SCRUBBED, *verdict.reasons))
 
 
-def _inspected(example: TrainingExample, rules: CurateRules) -> Inspection:
+def _inspected(runs: Sequence[TrainingExample], rules: CurateRules) -> list[Inspection]:
     if not rules.injection:
-        return NOTHING
-    return inspect(example.goal, example.messages, scanner=scanner_named(rules.injection_scanner))
+        return [NOTHING] * len(runs)
+    return inspect_all([(run.goal, run.messages) for run in runs], scanner=scanner_named(rules.injection_scanner))
 
 
 _Directed = tuple[Member, Inspection]  # a run that read a directive

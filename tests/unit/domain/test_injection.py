@@ -12,8 +12,18 @@ from typing import Any
 
 import pytest
 
-from l07.domain.injection import NOTED, THRESHOLD, Inspection, campaigns, directives, inspect, scanner_named
+from l07.domain.injection import (
+    NOTED,
+    THRESHOLD,
+    Inspection,
+    campaigns,
+    directives,
+    inspect,
+    inspect_all,
+    scanner_named,
+)
 from l07.domain.injection.inspection import MOST_VALUES
+from l07.domain.remembered import Memory
 from l07.errors import NoScanner
 
 HELD_OUT = Path(__file__).parents[2] / "corpus" / "injection" / "held_out.jsonl"
@@ -200,12 +210,35 @@ def test_an_output_that_was_read_before_says_the_same_wherever_it_stands(longer:
         assert (run.passages[0].text[:40], run.reasons()) == (ORDER[:40].lower(), ("hijacked_argument",))
 
 
-def test_only_short_outputs_are_kept_and_not_many() -> None:
-    directives.read_once.cache_clear()
-    a_run("x" * (directives.SHORT + 1))
-    assert directives.read_once.cache_info().currsize == 0
-    a_run([f"mail {number}" for number in range(directives.MOST_KEPT + 9)])
-    assert directives.read_once.cache_info().currsize == directives.MOST_KEPT
+def test_runs_are_inspected_together_as_each_alone() -> None:
+    outputs = [f"Mail {number}: {text}" for number, text in enumerate((ORDER, "nothing", "", ORDER, f"pay {IBAN}"))]
+    runs = [
+        (goal, [{"role": "tool", "content": text} for text in outputs[:size]] + [_calling("send_money", SENT)])
+        for goal in ("Show my mail.", f"Pay {IBAN}")
+        for size in range(6)
+    ]
+    together = inspect_all(runs)
+    assert together == [inspect(*run) for run in runs]
+    assert {bool(one.reasons()) for one in together} == {True, False}
+    assert inspect_all([]) == []
+
+
+def test_outputs_are_kept_up_to_a_size() -> None:
+    memory = Memory[directives.Reading](60_000, size_of=directives._size_of)
+    asked = Counter[str]()
+
+    def look(outputs: Sequence[str]) -> Mapping[str, directives.Reading]:
+        asked.update(outputs)
+        return directives._read(outputs)
+
+    long = "y" * 6_000
+    for number in range(400):
+        texts = (f"mail {number} {'x' * 100}", ORDER, long)
+        assert memory.found(texts, look) == directives._read(texts)
+    assert (asked[ORDER], asked[long]) == (1, 400)
+    kept = {**memory.young, **memory._old}
+    assert len(kept) > 20
+    assert sum(len(output) + len(reading.text) for output, reading in kept.items()) <= 120_000
 
 
 def test_of_very_many_values_those_count_that_a_passage_may_have() -> None:

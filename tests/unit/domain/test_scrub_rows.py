@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import l07.domain.scrub.rules as shapes
 from l07.domain.plants.secrets import KINDS, plant
-from l07.domain.scrub import Policy, scrub
+from l07.domain.remembered import Memory, size_of
+from l07.domain.scrub import Policy, Scrubbed, scrub, scrub_all
 from l07.domain.scrub.checks import digits_of
 from l07.domain.scrub.compiled import walk
 from l07.domain.scrub.engine import Engine, engine
-from l07.domain.scrub.memory import Memory
 from l07.domain.scrub.personal import personal
 from l07.domain.scrub.replacing import Word, by_pattern, replaced, replaced_one, replacer
 from l07.domain.scrub.rules import Rule
@@ -104,7 +104,7 @@ def test_a_refused_value_does_not_hide_the_one_at_the_start_of_the_next_text() -
      "aws_1key: " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"],
 )  # fmt: skip
 def test_the_gate_is_as_wide_as_the_rule(text: str) -> None:
-    assert engine(True, True).finds((text,))
+    assert engine(True, True).finds([(text,)])[0]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_gate_is_as_wide_as_the_rule(text: str) -> None:
 )
 def test_an_id_that_begins_with_zeros_is_no_phone_number(text: str) -> None:
     """Not behind an underscore, nor before a sum."""
-    assert not engine(True, True).finds((text,))
+    assert not engine(True, True).finds([(text,)])[0]
 
 
 def test_a_rule_has_one_group_and_that_is_the_value() -> None:
@@ -162,7 +162,34 @@ def test_what_is_remembered_is_what_would_be_found(forgetful: Engine, most: int)
     rules = Engine(RULES, remembered=most)
     for _ in range(150):
         texts = [*rng.choices(known, k=rng.randrange(6)), a_text(rng)]
-        assert rules.finds(texts) == forgetful.finds(texts)
+        assert rules.finds([texts]) == forgetful.finds([texts])
+
+
+@pytest.mark.parametrize(
+    "policy", [ALL, Policy(), Policy(personal="keep"), Policy(personal="off"), Policy(max_personal=1)]
+)
+def test_rows_are_scrubbed_together_as_each_alone(policy: Policy) -> None:
+    rng = random.Random(7)
+    known = planted()
+    rows = []
+    for _ in range(200):
+        call = {"role": "assistant", "tool_calls": [{"function": {"arguments": {"to": rng.choice(known)}}}]}
+        said = {"role": "tool", "content": rng.choice(known)}
+        goal = rng.choice((a_text(rng), rng.choice(known)))
+        rows.append(((goal, rng.choice(([said], [call], [call, said])), a_value(rng)), (goal,)))
+    together = scrub_all(rows, policy=policy)
+    assert [
+        equal(one, scrub(*row, policy=policy, task=task)) for one, (row, task) in zip(together, rows, strict=True)
+    ] == [True] * 200
+    assert len({repr(one.counts()) for one in together}) > 3
+    assert scrub_all([], policy=policy) == []
+
+
+def test_what_one_row_holds_is_replaced_in_no_other() -> None:
+    secret, same = {"password": "k9f8s7d6a5x4"}, "set it to k9f8s7d6a5x4"
+    alone: Scrubbed = scrub_all([((secret,), ()), ((same,), ())])[1]
+    assert alone.values == (same,)
+    assert scrub(secret, same).values[1] == "set it to <password_1>"
 
 
 def test_the_memory_asks_once_for_a_text_and_keeps_no_more_than_it_may() -> None:
@@ -172,12 +199,12 @@ def test_the_memory_asks_once_for_a_text_and_keeps_no_more_than_it_may() -> None
         asked.extend(texts)
         return {text: (len(text),) * (len(text) % 2) for text in texts}
 
-    memory = Memory[int](20_000)
-    assert memory.found(("a", "bb", "a"), look) == [(1,), (), (1,)]
-    assert memory.found(("bb", "a"), look) == [(), (1,)]
+    memory = Memory[tuple[int, ...]](20_000, size_of=size_of)
+    assert memory.found(("a", "bb", "a"), look) == {"a": (1,), "bb": ()}
+    assert memory.found(("bb", "a"), look) == {"a": (1,), "bb": ()}
     assert asked == ["a", "bb"]
     for number in range(1000):
-        assert memory.found((f"{number:03}", "bb"), look) == [(3,), ()]
+        assert memory.found((f"{number:03}", "bb"), look) == {f"{number:03}": (3,), "bb": ()}
     assert asked.count("bb") == 1
     memory.found(("x" * 20_000,), look)
     kept = [*memory.young, *memory._old]
@@ -210,7 +237,7 @@ def test_what_is_known_of_texts_is_told_as_by_the_python_beside_it(seed: int) ->
         }
         said = told(values, known)
         assert said == recalled(values, known)
-        filled = Memory[int](0).filled(said, lambda unknown: dict.fromkeys(unknown, (9,)))
+        filled = [(9,) if isinstance(one, str) else one for one in said]
         assert filled == [found for text in walked(values) if (found := known.get(text, (9,)))]
 
 
