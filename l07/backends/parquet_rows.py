@@ -1,6 +1,5 @@
 """A version's rows for whoever looks at it or takes it elsewhere."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from l07.backends.parquet import as_said, data_files, read_groups, read_members, verify
+from l07.backends.parquet import data_files, read_groups, read_members, verify
 from l07.backends.parquet.reading import members_table
 from l07.backends.parquet_beside import CURRICULUM
+from l07.domain.attempts import row_as_said
 from l07.domain.dataset import SPLITS
 from l07.domain.difference import FIELDS, Side
 from l07.errors import DatasetUnreadable
@@ -23,7 +23,7 @@ def iter_rows(folder: Path, table: str) -> Iterator[dict[str, Any]]:
     """As read_rows, one after the other, without the whole table in memory. Raises DatasetUnreadable (E7103)."""
     for path in data_files(folder, table):
         for batch in _batches(path):
-            yield from map(_row, batch.to_pylist())
+            yield from map(row_as_said, batch.to_pylist())
 
 
 def iter_in_order(folder: Path, rank: str) -> Iterator[dict[str, Any]]:
@@ -33,13 +33,7 @@ def iter_in_order(folder: Path, rank: str) -> Iterator[dict[str, Any]]:
     rows = pa.concat_tables([pq.read_table(path) for path in data_files(folder, "train")])
     places = pc.index_in(order["key"], rows["key"].combine_chunks()).to_numpy()
     for start in range(0, len(places), CHUNK):
-        yield from map(_row, rows.take(places[start : start + CHUNK]).to_pylist())
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    row["messages"] = [as_said(message) for message in row["messages"]]
-    row["tools"] = json.loads(row["tools"])
-    return row
+        yield from map(row_as_said, rows.take(places[start : start + CHUNK]).to_pylist())
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

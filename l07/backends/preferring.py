@@ -5,28 +5,24 @@ They are not stored with a version: whether two runs began alike and how long th
 one hundredth would read all of them.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from l07.backends.parquet_rows import iter_rows
+from l07.domain.attempts import attempt_of, cut, pair_row
 from l07.domain.dataset import SPLITS
-from l07.domain.example import text_of, tool_calls
-from l07.domain.formats import until_answer
 from l07.domain.preference import (
     Attempt,
     PreferenceRules,
     candidate_pairs,
-    eligible,
     kto_labels,
     length_bias,
     preference_pairs,
 )
 
-Messages = Sequence[Mapping[str, Any]]
 TABLES = (*SPLITS, "contrast")  # never review
 
 
@@ -58,51 +54,24 @@ class Preferences:
         pairs = [pair for pair in self._pairs if pair.chosen.split == split]
         wanted = {key for pair in pairs for key in (pair.chosen.key, pair.rejected.key)}
         texts = {
-            row["key"]: msgspec.json.encode(_halves(row))  # bytes: a tenth of the objects
+            row["key"]: msgspec.json.encode(
+                {name: row[name] for name in ("messages", "tools")}
+            )  # a tenth of the objects
             for table in (split, "contrast")
             for row in iter_rows(self._folder, table)
             if row["key"] in wanted
         }
         for pair in pairs:
             chosen, rejected = (msgspec.json.decode(texts[side.key]) for side in (pair.chosen, pair.rejected))
-            said = {"chosen": chosen.pop("completion"), "rejected": rejected["completion"], "margin": pair.margin}
-            yield {**chosen, **said, "chosen_key": pair.chosen.key, "rejected_key": pair.rejected.key}
+            yield pair_row(pair, chosen, rejected)
 
     def _label_rows(self, split: str) -> Iterator[dict[str, Any]]:
         for table in (split, "contrast"):
             for row in iter_rows(self._folder, table):
                 if row["split"] == split and row["key"] in self._labels:
-                    yield {**_halves(row), "label": self._labels[row["key"]], "key": row["key"]}
+                    yield {**cut(row), "label": self._labels[row["key"]], "key": row["key"]}
 
 
 def _attempts(folder: Path, table: str) -> Iterator[Attempt]:
-    for row in iter_rows(folder, table):
-        halves = _halves(row)
-        if not halves["completion"] or not eligible(row["decision"], row["reasons"]):
-            continue
-        prompt = msgspec.json.encode([halves["prompt"], row["tools"]], order="deterministic")
-        yield Attempt(
-            key=row["key"],
-            task=f"{row['domain']}/{row['task_id']}",
-            prompt=hashlib.sha256(prompt).hexdigest(),
-            split=row["split"],
-            domain=row["domain"],
-            accepted=row["decision"] == "ACCEPT",
-            quality_score=row["quality_score"],
-            confidence=row["confidence"],
-            length=max(1, _length(halves["completion"])),
-        )
-
-
-def _halves(row: Mapping[str, Any]) -> dict[str, Any]:
-    messages = until_answer(row["messages"])
-    first = next((at for at, message in enumerate(messages) if message["role"] == "assistant"), 0)
-    tools = {"tools": row["tools"]} if row["tools"] else {}
-    return {"prompt": messages[:first], "completion": messages[first:], **tools}
-
-
-def _length(messages: Messages) -> int:
-    """Characters of what was said and called."""
-    said = sum(len(text_of(message.get("content"))) for message in messages)
-    functions = (call["function"] for call in tool_calls(messages))
-    return said + sum(len(str(f["name"])) + len(text_of(f.get("arguments"))) for f in functions)
+    found = map(attempt_of, iter_rows(folder, table))
+    return (attempt for attempt in found if attempt is not None)

@@ -14,7 +14,6 @@ from l07.settings import Settings
 
 if TYPE_CHECKING:
     from l07.backends.exporting import Note
-    from l07.domain.preference import PreferenceRules
 
 
 def export(args: argparse.Namespace, console: Console) -> int:
@@ -29,7 +28,7 @@ def export(args: argparse.Namespace, console: Console) -> int:
     manifest = read_manifest(folder)
     name = f"{manifest['dataset']}-{manifest['version']}-{args.shape}"
     output = Path(args.out) if args.out else settings.data_dir / "exports" / name
-    rules = preference_rules(settings)
+    rules = settings.contrast.rules(settings.seed)
     request = ExportRequest(folder, args.shape, output, tuple(args.split), args.order, args.force, rules)
     said = write(request, _note(settings, request.output))
     if console.as_json:
@@ -58,14 +57,6 @@ def _note(settings: Settings, output: Path) -> "Note":
         await ledger.append(EXPORTED, key, {"data": {**data, "files": dict(files)}}, at=at)
 
     return lambda *told: asyncio.run(record(*told))
-
-
-def preference_rules(settings: Settings) -> "PreferenceRules":
-    """What pairs and labels depend on."""
-    from l07.domain.preference import PreferenceRules
-
-    rule = settings.contrast
-    return PreferenceRules(settings.seed, rule.min_margin, rule.pairs_per_task, rule.balance_length)
 
 
 def _print(said: Mapping[str, Any], console: Console) -> None:

@@ -120,14 +120,15 @@ def job_id(
     method: str = "sft",
     canaries: int = 0,
     options: Mapping[str, float] | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> str:
     """A job's id follows from all that its weights follow from, so the same job asked for twice is one job.
 
+    `own`: what the method is told beside its options, such as the rules of preference pairs.
     `threads` and `versions` count: another thread count or library version sums in another order and gives other weights."""
     document = config.document() if isinstance(config, JobConfig) else dict(config)
     parts = [method, dataset_digest, document, base_digest, seed, threads, dict(versions), canaries]
-    if options:
-        parts.append(dict(options))
+    parts += [dict(part) for part in (options, own) if part]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return f"job-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

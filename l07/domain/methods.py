@@ -27,8 +27,30 @@ class MethodSpec:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
+_RATE = "times `training.learning_rate`, which is meant for supervised fine-tuning"
+_BETA = "how dear it is to move away from the base; smaller moves further"
+
 METHODS: Mapping[str, MethodSpec] = {
     "sft": MethodSpec("rows", "supervised fine-tuning on good runs"),
+    "dpo": MethodSpec(
+        "pairs",
+        "direct preference optimisation on pairs of runs",
+        {
+            "beta": Option(0.1, 1e-3, 10, _BETA),
+            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+            "sft_weight": Option(0.2, 0, 10, "weight of the chosen runs' own likelihood beside the preference"),
+        },
+    ),
+    "kto": MethodSpec(
+        "labels",
+        "Kahneman-Tversky optimisation on single runs with a thumb up or down",
+        {
+            "beta": Option(0.1, 1e-3, 10, _BETA),
+            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+            "desirable_weight": Option(1, 0, 10, "weight of the losses of runs to imitate"),
+            "undesirable_weight": Option(1, 0, 10, "weight of the losses of runs to avoid"),
+        },
+    ),
 }
 
 

@@ -3,7 +3,8 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from l07.domain.selection import keyed_hash, lowest
 
@@ -64,12 +65,22 @@ class PreferenceRules:
     min_margin: float = 20.0  # points of the quality score, 0-100
     pairs_per_task: int = 4
     balance_length: bool = True
+    compare: Literal["rest", "turn", "run"] = "rest"
+
+
+class Turn(NamedTuple):
+    """One turn of the agent. `before` and `said`: digests of all that came before it, and of what it says."""
+
+    at: int  # its message's number
+    before: bytes
+    said: bytes
+    length: int  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A row that may be preferred, or be what another is preferred to. `prompt`: digest of all that came before the
-    agent's first turn; `length`: characters of what came after."""
+    agent's first turn; `length`: characters of what came after, or of the turn in which the runs of a pair part."""
 
     key: str
     task: str
@@ -80,6 +91,7 @@ class Attempt:
     quality_score: float  # 0-100
     confidence: float  # 0-1
     length: int
+    turns: tuple[Turn, ...] = ()
 
     @property
     def reward(self) -> float:
@@ -92,10 +104,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two runs of one task that began with the same words. `margin`: the difference of their rewards."""
+    """Two runs of one task that began with the same words. `margin`: the difference of their rewards. `at`: the message
+    in which they part, None: they are compared from the agent's first turn on. `alone`: without what came after it."""
 
     chosen: Attempt
     rejected: Attempt
+    at: int | None = None
+    alone: bool = False
 
     @property
     def margin(self) -> float:
@@ -128,7 +143,26 @@ def candidate_pairs(attempts: Iterable[Attempt], rules: PreferenceRules) -> list
     for _, group in sorted(groups.items()):
         some = [*_some(group, True, rules), *_some(group, False, rules)]
         found += [Pair(a, b) for a in some if a.accepted for b in some if _apart(a, b, rules.min_margin)]
-    return found
+    if rules.compare == "run":
+        return found
+    alone = rules.compare == "turn"
+    return [cut for pair in found if (cut := where_they_part(pair, alone=alone)) is not None]
+
+
+def where_they_part(pair: Pair, *, alone: bool) -> Pair | None:
+    """The first turn in which the two agents did something else, after all had gone alike; None: there is none, because
+    one run ended, or the world answered otherwise. Its length is what is balanced, with the rest of the runs or without:
+    what an agent does in more turns is no longer way of saying it.
+
+    Source: Lai et al., "Step-DPO" (2024), section 3. Departure: the step is where two recorded runs part, not where a
+    judge finds the first error; so what made the difference may have come later, and then the pair is noise."""
+    for one, other in zip(pair.chosen.turns, pair.rejected.turns, strict=False):
+        if one.before != other.before:
+            return None
+        if one.said != other.said:
+            sides = (replace(pair.chosen, length=one.length), replace(pair.rejected, length=other.length))
+            return Pair(*sides, one.at, alone)
+    return None
 
 
 def _some(group: Iterable[Attempt], accepted: bool, rules: PreferenceRules) -> list[Attempt]:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from l07.domain.methods import effective_options
+from l07.domain.preference import PreferenceRules
 from l07.settings.base import Fraction, Group
 
 
@@ -99,6 +100,15 @@ class Contrast(Group):
     balance_length: bool = Field(
         True, description="leave out preference pairs until the chosen runs are as long as the rejected"
     )
+    compare: Literal["rest", "turn", "run"] = Field(
+        "rest",
+        description="what of a preference pair is compared; rest: all from the first turn on in which the two agents did "
+        "something else; turn: that turn alone; run: all that came after the prompt",
+    )
+
+    def rules(self, seed: int) -> PreferenceRules:
+        """What pairs and labels depend on."""
+        return PreferenceRules(seed, self.min_margin, self.pairs_per_task, self.balance_length, self.compare)
 
 
 class Curriculum(Group):

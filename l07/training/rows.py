@@ -50,13 +50,18 @@ def check_dataset(folder: Path, digest: str) -> None:
 
 def read_split(folder: Path, split: str, cache: Path) -> list[dict[str, Any]]:
     """Rows of one split as {"messages", "tools"}, in the order of the files; none when the split has no file."""
+    table = read_table(folder, split, cache)
+    return [] if table is None else [chat(row) for row in table.select_columns(["messages", "tools"])]
+
+
+def read_table(folder: Path, name: str, cache: Path) -> Any | None:
+    """A table of a version as `datasets` reads it, rows in the order of the files; None: it has no file."""
     from datasets import load_dataset
 
-    files = sorted(str(path) for path in (folder / "data").glob(f"{split}-*.parquet"))
+    files = sorted(str(path) for path in (folder / "data").glob(f"{name}-*.parquet"))
     if not files:
-        return []
-    table = load_dataset("parquet", data_files={split: files}, split=split, cache_dir=str(cache))
-    return [chat(row) for row in table.select_columns(["messages", "tools"])]
+        return None
+    return load_dataset("parquet", data_files={name: files}, split=name, cache_dir=str(cache))
 
 
 def chat(row: Mapping[str, Any]) -> dict[str, Any]:

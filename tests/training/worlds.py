@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -30,12 +31,31 @@ def rows_of_world(tasks_per_domain: int, seed: int) -> list[Row]:
     return out
 
 
+def scored_rows(tasks_per_domain: int, seed: int) -> list[Row]:
+    """All runs of the stream, as the filter would leave them: a score around the run's real outcome, and a decision."""
+    rng = random.Random(f"scores/{seed}")
+    out = []
+    for done in world.demo_runs(tasks_per_domain, seed):
+        score = min(100.0, max(0.0, rng.gauss(92, 4) if done.success else rng.gauss(35, 12)))
+        confidence = min(1.0, max(0.0, rng.gauss(0.85, 0.08)))
+        said = {"messages": [dict(m) for m in done.messages], "tools": done.tools}
+        about = {
+            "key": f"execution:{done.agent}-{done.task.task_id}", "group": done.task.task_id, "task_id": done.task.task_id,
+            "domain": done.task.domain, "difficulty": 0.5, "quality_score": score, "confidence": confidence,
+            "decision": "ACCEPT" if score >= 70 and confidence >= 0.6 else "REJECT",
+            "reasons": ["low_score"] * (score < 70) + ["low_confidence"] * (confidence < 0.6),
+        }  # fmt: skip
+        out.append({**about, **said})
+    return out
+
+
 def write_dataset(
     folder: Path, rows: Iterable[Row], change: Callable[[str, list[Row]], list[Row]] | None = None
 ) -> str:
-    """80/10/10 by task in each domain; `change` may alter a split before it is written. Returns the digest."""
+    """80/10/10 by task in each domain, rejected rows beside them; `change` may alter a table before it is written.
+    Returns the digest."""
     (folder / "data").mkdir(parents=True)
-    splits: dict[str, list[Row]] = {name: [] for name in SPLITS}
+    splits: dict[str, list[Row]] = {name: [] for name in (*SPLITS, "contrast")}
     members = sorted(rows, key=lambda row: hashlib.sha256(row["group"].encode()).hexdigest())
     place: dict[tuple[str, str], str] = {}
     count: dict[str, int] = {}
@@ -43,7 +63,8 @@ def write_dataset(
         if (row["domain"], row["group"]) not in place:
             number = count[row["domain"]] = count.get(row["domain"], -1) + 1
             place[row["domain"], row["group"]] = SPLITS[number % 10]
-        splits[place[row["domain"], row["group"]]].append(row)
+        split = place[row["domain"], row["group"]]
+        splits[split if row.get("decision", "ACCEPT") == "ACCEPT" else "contrast"].append({**row, "split": split})
     files = {}
     for name, chosen in splits.items():
         path = folder / "data" / f"{name}-00000-of-00001.parquet"

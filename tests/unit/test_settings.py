@@ -104,7 +104,7 @@ def test_an_unknown_name_in_a_file_names_the_file() -> None:
         ("L07_INGEST__SLICE_RECORDS", "501"),
         ("L07_BUFFER__NAME", "a:b"),
         ("L07_BUFFER__SHARDS", "65"),
-        ("L07_TRACKS__DEFAULT__METHOD", "dpo"),
+        ("L07_TRACKS__DEFAULT__METHOD", "guess"),
         ("L07_TYPES__TRACE", "[unclosed"),
         ("L07_LOG_LEVEL", "loud"),
         ("L07_BUS", "sqlite"),

@@ -15,7 +15,7 @@ writer's release, so the version's identity is the digest over its rows, and the
 somebody has changed them.
 """
 
-from l07.backends.parquet.bodies import Bodies, as_said
+from l07.backends.parquet.bodies import Bodies
 from l07.backends.parquet.files import MANIFEST, read_manifest, verify
 from l07.backends.parquet.reading import (
     bytes_of,
@@ -32,7 +32,6 @@ from l07.backends.parquet.writing import write_version
 __all__ = [
     "MANIFEST",
     "Bodies",
-    "as_said",
     "bytes_of",
     "data_files",
     "read_about",

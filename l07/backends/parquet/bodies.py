@@ -1,6 +1,5 @@
 """Examples as Arrow rows and back: arguments of calls and tool lists are JSON text."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from operator import attrgetter
@@ -166,14 +165,3 @@ def _content(content: Any) -> str | None:
 
 def _json(value: Any) -> str:
     return _encode(value).decode()
-
-
-def as_said(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored message as it was taken in: absent fields left out, arguments as objects."""
-    said = {name: value for name, value in message.items() if value is not None or name == "content"}
-    if said.get("tool_calls"):
-        said["tool_calls"] = [
-            {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
-            for call in said["tool_calls"]
-        ]
-    return said

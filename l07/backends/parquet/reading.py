@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from l07.backends.parquet.bodies import as_said
 from l07.backends.parquet.files import read_manifest, read_table, verify
 from l07.backends.parquet.schema import RUN, STANDING
 from l07.backends.parquet.shards import shards_of
 from l07.backends.parquet.state import State
+from l07.domain.attempts import as_said, row_as_said
 from l07.domain.dataset import TABLES, Group, Member
 from l07.domain.scheme import SCHEME
 from l07.errors import DatasetUnreadable
@@ -112,11 +112,7 @@ def _body(row: Mapping[str, Any]) -> Body:
 def read_rows(folder: Path, table: str) -> list[dict[str, Any]]:
     """The rows of one table as they were taken in: arguments and tools as objects, absent fields of a message left
     out. Unverified."""
-    rows = [row for path in data_files(folder, table) for row in read_table(path).to_pylist()]
-    for row in rows:
-        row["messages"] = [as_said(message) for message in row["messages"]]
-        row["tools"] = json.loads(row["tools"])
-    return rows
+    return [row_as_said(row) for path in data_files(folder, table) for row in read_table(path).to_pylist()]
 
 
 def read_members(folder: Path, keys: pa.Array | None = None) -> list[dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from l07.domain.base import effective_config
 from l07.domain.job import job_id
+from l07.domain.methods import check_method
 from l07.pipeline.bases import LIBRARIES, Base, known_base, library_version
 from l07.ports import ArtifactStore
 from l07.settings import Settings
@@ -18,12 +19,14 @@ CONFIG = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A job's id, and the configuration that it follows from, each value with where it came from."""
+    """A job's id, and the configuration that it follows from, each value with where it came from. `own`: what the method
+    is told beside, and what its job.json has."""
 
     job_id: str
     config: Mapping[str, Any]
     origins: Mapping[str, str]
     threads: int
+    own: Mapping[str, Any]
 
 
 def identify(settings: Settings, method: str, options: Mapping[str, float], digest: str, base: Base) -> Identity:
@@ -31,6 +34,7 @@ def identify(settings: Settings, method: str, options: Mapping[str, float], dige
     training = settings.training
     config, origins = effective_config(training.model_dump(include=set(CONFIG)), base.recommended)
     threads = training.threads or os.cpu_count() or 1
+    own = own_of(settings, method)
     ident = job_id(
         dataset_digest=digest,
         config=config,
@@ -41,8 +45,16 @@ def identify(settings: Settings, method: str, options: Mapping[str, float], dige
         method=method,
         canaries=training.canaries,
         options=options,
+        own=own,
     )
-    return Identity(ident, config, origins, threads)
+    return Identity(ident, config, origins, threads, own)
+
+
+def own_of(settings: Settings, method: str) -> dict[str, Any]:
+    """The rules of pairs and labels, for a method that learns from them: the exporter goes by the same."""
+    if check_method(method).feed not in ("pairs", "labels"):
+        return {}
+    return {"preference": asdict(settings.contrast.rules(settings.seed))}
 
 
 def identity_of(

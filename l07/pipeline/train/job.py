@@ -122,6 +122,7 @@ def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
         "kind": "train", "job_id": known.job_id, "seed": settings.seed, "threads": known.threads, "base": str(base.folder), "base_digest": base.digest,
         "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": method, "options": options,
         "config": known.config, "origins": known.origins, "canaries": {"n": settings.training.canaries, "seed": settings.seed},
+        **known.own,
     }  # fmt: skip
 
 

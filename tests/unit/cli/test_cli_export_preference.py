@@ -36,7 +36,21 @@ def lines(name: str) -> dict[str, list[Any]]:
     return {split: [json.loads(line) for line in some] for split, some in found.items()}
 
 
-def test_a_pair_holds_the_two_runs_whole_and_begins_where_they_part(l07, version) -> None:
+def test_a_pair_holds_the_turns_in_which_two_runs_part(l07, version, monkeypatch) -> None:
+    monkeypatch.setenv("L07_CONTRAST__COMPARE", "turn")
+    l07("datasets", "export", version, "--for", "dpo", "--out", "out")
+    source = {row["key"]: row for t in ("train", "validation", "test", "contrast") for row in read_rows(version, t)}
+    pairs = [pair for split in lines("out").values() for pair in split]
+    assert len(pairs) >= 10
+    for pair in pairs:
+        for side in ("chosen", "rejected"):
+            (turn,) = pair[side]
+            assert [*pair["prompt"], turn] == source[pair[f"{side}_key"]]["messages"][: len(pair["prompt"]) + 1]
+        assert pair["chosen"][0]["tool_calls"][0]["function"] != pair["rejected"][0]["tool_calls"][0]["function"]
+
+
+def test_a_pair_holds_two_runs_whole_where_the_settings_say_so(l07, version, monkeypatch) -> None:
+    monkeypatch.setenv("L07_CONTRAST__COMPARE", "run")
     said = json.loads(l07("datasets", "export", version, "--for", "dpo", "--out", "out", "--json").out)
     source = {row["key"]: row for t in ("train", "validation", "test", "contrast") for row in read_rows(version, t)}
     found = lines("out")

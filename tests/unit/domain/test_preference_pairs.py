@@ -17,7 +17,7 @@ from l07.domain.preference import (
     preference_pairs,
 )
 
-RULES = PreferenceRules()
+RULES = PreferenceRules(compare="run")
 
 
 def an_attempt(key: str, **changes: object) -> Attempt:
