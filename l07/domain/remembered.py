@@ -15,7 +15,7 @@ def size_of(text: str, finds: Sequence[Any]) -> int:
     return getsizeof(text) + _ENTRY + _FIND * len(finds)
 
 
-class Memory(Generic[T]):
+class ByteBoundCache(Generic[T]):
     """What was found in each text, of as many as fit: those since the last turn, and those before it that nobody has asked
     for since. Threads may lose each other's entries and never see a wrong one."""
 

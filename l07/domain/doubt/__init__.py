@@ -1,7 +1,7 @@
 """What may be wrong with a run or with its score, though every gate let it pass: doubt, and no proof; it goes to
 review."""
 
-from l07.domain.doubt.copies import Held, Memory, Texts
+from l07.domain.doubt.copies import CountBoundCache, Held, Texts
 from l07.domain.doubt.faults import FAULTS, Run
 from l07.domain.doubt.judge import Doubt, doubts
 from l07.domain.doubt.limits import Limits
@@ -12,10 +12,10 @@ __all__ = [
     "CONSISTENCY",
     "FAULTS",
     "Attempt",
+    "CountBoundCache",
     "Doubt",
     "Held",
     "Limits",
-    "Memory",
     "Reading",
     "Run",
     "Texts",

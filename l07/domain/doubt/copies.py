@@ -41,7 +41,7 @@ class Copy(NamedTuple):
     trail: bytes  # packed
 
 
-class Memory(Generic[Value]):
+class CountBoundCache(Generic[Value]):
     """What follows from texts alone, by their digests, so that nobody reads them twice; the oldest go."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Memory(Generic[Value]):
             self._known.popitem(last=False)
 
 
-_MADE: Memory[tuple[Copy, ...]] = Memory()
+_MADE: CountBoundCache[tuple[Copy, ...]] = CountBoundCache()
 
 
 def copies(contents: Mapping[str, str], texts: Texts, *, each: int, seed: int) -> dict[str, tuple[Copy, ...]]:

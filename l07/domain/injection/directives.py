@@ -13,7 +13,7 @@ import re2
 
 from l07.domain.injection.disguise import closed, payloads, plain
 from l07.domain.injection.wordings import DIRECTIVES, Directive
-from l07.domain.remembered import Memory
+from l07.domain.remembered import ByteBoundCache
 
 BEHIND, AHEAD = 160, 400  # characters around a find that belong to it; behind, at most to the sentence's beginning
 HIDDEN = 0.6  # that a readable order in base64, hex or rot13 is aimed at the agent, beside what it says
@@ -91,7 +91,7 @@ def _size_of(output: str, reading: Reading) -> int:
     return getsizeof(output) + getsizeof(reading.text) + 300 + sum(len(found.text) + 300 for found in reading.passages)
 
 
-memory = Memory[Reading](MOST_KEPT, size_of=_size_of)
+memory = ByteBoundCache[Reading](MOST_KEPT, size_of=_size_of)
 
 
 def _hidden(raw: str) -> Iterator[Passage]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import re2
 
-from l07.domain.remembered import MOST, Memory, size_of
+from l07.domain.remembered import MOST, ByteBoundCache, size_of
 from l07.domain.scrub.personal import personal
 from l07.domain.scrub.rules import Rule, options
 from l07.domain.scrub.secrets import secrets
@@ -43,7 +43,7 @@ class Engine:
             self._gate.Add(rule.gate or rule.pattern)
         self._gate.Compile()
         self._patterns = [re2.compile(rule.pattern, options()) for rule in rules]
-        self._memory = Memory[tuple[_Found, ...]](remembered, size_of=size_of)
+        self._memory = ByteBoundCache[tuple[_Found, ...]](remembered, size_of=size_of)
 
     def finds(self, rows: Sequence[Sequence[Any]]) -> list[list[Find]]:
         """Of each row every value that its texts hold, in the order of the rules and then of the texts; what overlaps an

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
-from l07.domain.remembered import Memory, size_of
+from l07.domain.remembered import ByteBoundCache, size_of
 
 _MARKS = ("\t", ";", ",", "|")
 _HEADS = 3  # lines that may be the head: a title may stand above it
@@ -23,7 +23,7 @@ def _look(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {text: tuple(_cells(text)) for text in texts}
 
 
-_memory = Memory[tuple[str, ...]](size_of=size_of)
+_memory = ByteBoundCache[tuple[str, ...]](size_of=size_of)
 
 
 def _cells(text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from heapq import heappush, heappushpop
 
 from l07.domain.dataset import Member
-from l07.domain.doubt import CONSISTENCY, Memory, Reading, Run, Texts, read
+from l07.domain.doubt import CONSISTENCY, CountBoundCache, Reading, Run, Texts, read
 from l07.domain.example import TrainingExample
 from l07.domain.selection import keyed_hash
 
@@ -15,7 +15,7 @@ TEXTS = 600  # of new accepted rows of a source that are held: more than are cop
 Source = tuple[str, str]  # source, domain
 _Held = tuple[int, str, Run]  # the rank, negative; the key; the text
 
-_READ: Memory[bytes] = Memory()  # by content
+_READ: CountBoundCache[bytes] = CountBoundCache()  # by content
 _VALUES = struct.Struct(f"<{len(CONSISTENCY)}d")
 
 

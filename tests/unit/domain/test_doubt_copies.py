@@ -2,7 +2,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from l07.domain.doubt import FAULTS, Held, Memory, Run, copies
+from l07.domain.doubt import FAULTS, CountBoundCache, Held, Run, copies
 from l07.domain.doubt.copies import Copy
 from tests.doubt import a_purchase
 
@@ -11,7 +11,7 @@ RUNS = {f"k{n}": a_purchase(n) for n in range(40)}
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "_MADE", Memory())
+    monkeypatch.setattr(copies, "_MADE", CountBoundCache())
 
 
 def made(runs: dict[str, Run], *, mark: str = "", each: int = 1, seed: int = 7) -> dict[str, tuple[Copy, ...]]:
@@ -45,7 +45,7 @@ def test_copies_of_one_run_have_faults_of_their_own() -> None:
 def test_what_is_remembered_is_what_would_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made({key: RUNS[key] for key in list(RUNS)[::2]})
     grown = made(RUNS)
-    monkeypatch.setattr(copies, "_MADE", Memory())
+    monkeypatch.setattr(copies, "_MADE", CountBoundCache())
     assert grown == made(RUNS)
 
 
@@ -78,7 +78,7 @@ def test_what_no_fault_can_change_has_no_copy(monkeypatch: pytest.MonkeyPatch) -
 
 def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "REMEMBERED", 3)
-    memory: Memory[int] = Memory()
+    memory: CountBoundCache[int] = CountBoundCache()
     for number in range(5):
         memory.put(number, number)
     assert [memory.get(number) for number in range(5)] == [None, None, 2, 3, 4]

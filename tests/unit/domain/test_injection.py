@@ -23,7 +23,7 @@ from l07.domain.injection import (
     scanner_named,
 )
 from l07.domain.injection.inspection import MOST_VALUES
-from l07.domain.remembered import Memory
+from l07.domain.remembered import ByteBoundCache
 from l07.errors import NoScanner
 
 HELD_OUT = Path(__file__).parents[2] / "corpus" / "injection" / "held_out.jsonl"
@@ -224,7 +224,7 @@ def test_runs_are_inspected_together_as_each_alone() -> None:
 
 
 def test_outputs_are_kept_up_to_a_size() -> None:
-    memory = Memory[directives.Reading](60_000, size_of=directives._size_of)
+    memory = ByteBoundCache[directives.Reading](60_000, size_of=directives._size_of)
     asked = Counter[str]()
 
     def look(outputs: Sequence[str]) -> Mapping[str, directives.Reading]:

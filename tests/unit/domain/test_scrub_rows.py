@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import l07.domain.scrub.rules as shapes
 from l07.domain.plants.secrets import KINDS, plant
-from l07.domain.remembered import Memory, size_of
+from l07.domain.remembered import ByteBoundCache, size_of
 from l07.domain.scrub import Policy, Scrubbed, scrub, scrub_all
 from l07.domain.scrub.checks import digits_of
 from l07.domain.scrub.compiled import walk
@@ -199,7 +199,7 @@ def test_the_memory_asks_once_for_a_text_and_keeps_no_more_than_it_may() -> None
         asked.extend(texts)
         return {text: (len(text),) * (len(text) % 2) for text in texts}
 
-    memory = Memory[tuple[int, ...]](20_000, size_of=size_of)
+    memory = ByteBoundCache[tuple[int, ...]](20_000, size_of=size_of)
     assert memory.found(("a", "bb", "a"), look) == {"a": (1,), "bb": ()}
     assert memory.found(("bb", "a"), look) == {"a": (1,), "bb": ()}
     assert asked == ["a", "bb"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from l07.domain.doubt import Memory, copies, judge, soundness
+from l07.domain.doubt import CountBoundCache, copies, judge, soundness
 from l07.domain.quality import CurateRules
 from l07.domain.selection import keyed_hash
 from l07.pipeline.curate import doubting, readings
@@ -31,8 +31,8 @@ def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has just begun."""
-    monkeypatch.setattr(readings, "_READ", Memory())
-    monkeypatch.setattr(copies, "_MADE", Memory())
+    monkeypatch.setattr(readings, "_READ", CountBoundCache())
+    monkeypatch.setattr(copies, "_MADE", CountBoundCache())
 
 
 def the_row(ident: str, run: Run, task: int, **more: Any) -> SealedRow:
