@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 cdef enum:
     LARGEST = 32000  # no window slides below
-    TAIL = 264  # zero bytes behind the text, which a match may reach into
+    TAIL = 272  # zero bytes behind the text, which a match may reach into, read eight at a time
     SYMBOLS = 16383  # of a block
     CHAIN = 4  # earlier places that are tried
     NICE = 8  # a match that ends the search
@@ -27,9 +27,9 @@ cdef struct Tree:
 
 cdef struct Squeezed:
     Tree literals, distances, lengths
-    int[HEAP] heap
-    uint8_t[HEAP] depth
-    int count, top  # of the heap, and where the sorted nodes begin
+    uint64_t[HEAP] heap  # keys, see `_key`
+    int[HEAP] taken
+    int count, top  # of the heap, and where the taken nodes begin
     long long best, fixed  # bits with trees of its own, and with the fixed ones
     int symbols
     uint64_t bits  # of all blocks before
@@ -96,6 +96,21 @@ cdef inline int _entered(const uint8_t* at, Py_ssize_t place) noexcept nogil:
     return before
 
 
+cdef inline int _same_bytes(const uint8_t* one, const uint8_t* other) noexcept nogil:
+    """How many, 258 at most; the first two are."""
+    cdef uint64_t a, b
+    cdef int length = 2
+    while length < 258:
+        memcpy(&a, one + length, 8)
+        memcpy(&b, other + length, 8)
+        if a != b:
+            break
+        length += 8
+    while length < 258 and one[length] == other[length]:
+        length += 1
+    return min(length, 258)
+
+
 cdef inline int _match(const uint8_t* at, int place, int earlier, int left, int* found) noexcept nogil:
     """The length of the longest match that is tried; where it begins."""
     cdef int best = 2, chain = CHAIN, length, nice = min(NICE, left)
@@ -104,9 +119,7 @@ cdef inline int _match(const uint8_t* at, int place, int earlier, int left, int*
     while True:
         other = at + earlier
         if other[best] == scan[best] and other[best - 1] == scan[best - 1] and other[0] == scan[0] and other[1] == scan[1]:
-            length = 2
-            while length < 258 and other[length] == scan[length]:
-                length += 1
+            length = _same_bytes(other, scan)
             if length > best:
                 found[0], best = earlier, length
                 if length >= nice:
@@ -172,65 +185,72 @@ cdef void _end_block(Squeezed* own, int stored) noexcept nogil:
     _clear(own)
 
 
-cdef inline bint _smaller(Squeezed* own, Tree* tree, int n, int m) noexcept nogil:
-    return tree.freq[n] < tree.freq[m] or (tree.freq[n] == tree.freq[m] and own.depth[n] <= own.depth[m])
+# A node in the heap: how often it occurs, its depth, its number. The first two say which node is smaller; of equal ones
+# it depends on where they stand, so the number must not.
+cdef inline uint64_t _key(uint64_t freq, uint64_t depth, int node) noexcept nogil:
+    return freq << 24 | depth << 16 | <uint64_t>node
 
 
-cdef void _sift(Squeezed* own, Tree* tree, int k) noexcept nogil:
-    cdef int value = own.heap[k], j = 2 * k
-    while j <= own.count:
-        if j < own.count and _smaller(own, tree, own.heap[j + 1], own.heap[j]):
-            j += 1
-        if _smaller(own, tree, value, own.heap[j]):
+cdef inline int _node(uint64_t key) noexcept nogil:
+    return <int>(key & 0xFFFF)
+
+
+cdef inline void _sift(Squeezed* own, uint64_t value, int k) noexcept nogil:
+    """`value` goes to the place k or below."""
+    cdef uint64_t* heap = own.heap
+    cdef int j = 2 * k, count = own.count
+    heap[count + 1] = ~<uint64_t>0  # larger than all
+    while j <= count:
+        j += heap[j + 1] >> 16 <= heap[j] >> 16
+        if value >> 16 <= heap[j] >> 16:
             break
-        own.heap[k] = own.heap[j]
+        heap[k] = heap[j]
         k = j
         j *= 2
-    own.heap[k] = value
+    heap[k] = value
 
 
 cdef void _build(Squeezed* own, Tree* tree) noexcept nogil:
-    """Huffman's code of what occurs; at least two elements have one."""
-    cdef int n, m, node
-    own.count, own.top, tree.last = 0, HEAP, -1
+    """Huffman's code of what occurs; at least two elements have one. Taken nodes stand behind the heap, the last first."""
+    cdef int n, m, node, top = HEAP
+    cdef uint64_t one, other
+    own.count, tree.last = 0, -1
     for n in range(tree.elements):
         tree.up[n] = 0
         if tree.freq[n]:
             own.count += 1
-            own.heap[own.count] = tree.last = n
-            own.depth[n] = 0
+            own.heap[own.count] = _key(tree.freq[n], 0, n)
+            tree.last = n
     while own.count < 2:
         node = 0
         if tree.last < 2:
             tree.last += 1
             node = tree.last
         own.count += 1
-        own.heap[own.count] = node
-        tree.freq[node], own.depth[node] = 1, 0
+        own.heap[own.count] = _key(1, 0, node)
+        tree.freq[node] = 1
         own.best -= 1
         if tree.fixed != NULL:
             own.fixed -= tree.fixed[node]
     for n in range(own.count // 2, 0, -1):
-        _sift(own, tree, n)
+        _sift(own, own.heap[n], n)
     node = tree.elements
     while True:
-        n = own.heap[1]
-        own.heap[1] = own.heap[own.count]
+        one, other = own.heap[1], own.heap[own.count]
         own.count -= 1
-        _sift(own, tree, 1)
-        m = own.heap[1]
-        own.heap[own.top - 1], own.heap[own.top - 2] = n, m
-        own.top -= 2
+        _sift(own, other, 1)
+        other = own.heap[1]
+        n, m = _node(one), _node(other)
+        own.taken[top - 1], own.taken[top - 2] = n, m
+        top -= 2
         tree.freq[node] = tree.freq[n] + tree.freq[m]
-        own.depth[node] = max(own.depth[n], own.depth[m]) + 1
         tree.up[n] = tree.up[m] = node
-        own.heap[1] = node
+        _sift(own, _key(tree.freq[node], max(one >> 16 & 0xFF, other >> 16 & 0xFF) + 1, node), 1)
         node += 1
-        _sift(own, tree, 1)
         if own.count < 2:
             break
-    own.top -= 1
-    own.heap[own.top] = own.heap[1]
+    own.top = top - 1
+    own.taken[own.top] = _node(own.heap[1])
     _lengthen(own, tree)
 
 
@@ -239,9 +259,9 @@ cdef void _lengthen(Squeezed* own, Tree* tree) noexcept nogil:
     cdef int[16] counts
     cdef int h, n, bits, extra, overflow = 0
     memset(counts, 0, sizeof(counts))
-    tree.up[own.heap[own.top]] = 0
+    tree.up[own.taken[own.top]] = 0
     for h in range(own.top + 1, HEAP):
-        n = own.heap[h]
+        n = own.taken[h]
         bits = tree.up[tree.up[n]] + 1
         if bits > tree.most:
             bits = tree.most
@@ -268,7 +288,7 @@ cdef void _lengthen(Squeezed* own, Tree* tree) noexcept nogil:
     for bits in range(tree.most, 0, -1):
         while counts[bits]:
             h -= 1
-            n = own.heap[h]
+            n = own.taken[h]
             if n > tree.last:
                 continue
             own.best += (<long long>bits - <long long>tree.up[n]) * <long long>tree.freq[n]
