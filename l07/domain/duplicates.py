@@ -32,11 +32,6 @@ _WORD = re.compile(r"\w+")
 
 def action_text(goal: str, messages: Sequence[Mapping[str, Any]]) -> str:
     """The goal and what the agent did, in order: what two runs must share to be near duplicates."""
-    found = compiled.action_text(goal, messages) if compiled is not None else None
-    return _action_text(goal, messages) if found is None else found
-
-
-def _action_text(goal: str, messages: Sequence[Mapping[str, Any]]) -> str:
     parts = [goal]
     for message in messages:
         if message.get("role") != "assistant":
@@ -88,6 +83,11 @@ class Sketcher:
     def shingles(self, text: str) -> U64:
         """The distinct hashes of the text's word 5-grams, sorted; a shorter text is one shingle, padded."""
         return self.shingles_of([text])[0]
+
+    def shingles_of_run(self, goal: str, messages: Sequence[Mapping[str, Any]]) -> U64:
+        """Of its action's text."""
+        found = compiled.run_shingles(goal, messages, _PLACE) if compiled is not None else None
+        return self.shingles(action_text(goal, messages)) if found is None else found
 
     def shingles_of(self, texts: Sequence[str]) -> list[U64]:
         """The same for many at once, at a third of the price."""

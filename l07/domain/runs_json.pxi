@@ -1,4 +1,4 @@
-# Part of runs.pyx and of doubt/skim.pyx: JSON as msgspec writes it with the order "deterministic". Each function answers 1, or 0: not sure.
+# Part of runs.pyx, sketching.pyx and doubt/skim.pyx: JSON as msgspec writes it with the order "deterministic". Each function answers 1, or 0: not sure.
 
 cdef extern from *:
     """

@@ -2,20 +2,26 @@
 """What `duplicates.py` does for every run, in C. A test holds both against each other."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND, PyUnicode_READ
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy
 
+import msgspec
 import numpy
 import xxhash
-
-from l07.domain.example import text_of
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
     bint Py_UNICODE_ISALNUM(Py_UCS4 char)
 
+cdef object _encode = msgspec.json.encode
+
 include "xxh3.pxi"
+include "runs_json.pxi"
 include "sketch_hash.pxi"
 
 cdef enum:
@@ -27,35 +33,82 @@ for _code in range(128):
     _PART[_code] = chr(_code).isalnum() or _code == 95
 
 
-def action_text(str goal, messages):
-    """None where a message or a call is something else than a dict."""
-    cdef list parts = [goal]
+def run_shingles(str goal not None, messages, const uint64_t[::1] place):
+    """Of what duplicates.py calls the action's text; None: not sure."""
+    cdef Out out
+    cdef bint plain
+    _open(&out)
+    try:
+        if not _put_actions(&out, goal, messages):
+            return None
+        plain = _lowered(out.at, out.size)
+        if plain:
+            return _shingles_of(NULL, out.at, out.size, place)
+        return shingles(out.at[:out.size].decode("utf-8"), place)
+    except UnicodeEncodeError:
+        return None
+    finally:
+        _close(&out)
+
+
+cdef int _put_actions(Out* out, str goal, messages) except -1:
+    """A line of each text and call of the assistant."""
+    cdef dict function
+    if type(messages) is not list and type(messages) is not tuple:
+        return 0
+    _put_plain(out, goal)
     for message in messages:
         if type(message) is not dict:
-            return None
+            return 0
         if (<dict>message).get("role") != "assistant":
             continue
-        content = (<dict>message).get("content")
-        parts.append(content if type(content) is str else text_of(content))
+        _put_char(out, c'\n')
+        if not _put_plain(out, (<dict>message).get("content")):
+            return 0
         for call in (<dict>message).get("tool_calls") or ():
-            if type(call) is not dict:
-                return None
-            function = (<dict>call).get("function")
-            if type(function) is not dict:
-                return None
-            parts.append(f"{(<dict>function).get('name')} {text_of((<dict>function).get('arguments'))}")
-    return "\n".join(parts)
+            if type(call) is not dict or type((<dict>call).get("function")) is not dict:
+                return 0
+            function = (<dict>call)["function"]
+            if type(function.get("name")) is not str:
+                return 0
+            _put_char(out, c'\n')
+            _put_plain(out, function["name"])
+            _put_char(out, c' ')
+            if not _put_plain(out, function.get("arguments")):
+                return 0
+    return 1
 
 
-def shingles(str text, const uint64_t[::1] place):
+cdef bint _lowered(char* at, Py_ssize_t size) noexcept nogil:
+    """Whether all is ASCII; then it is in small letters."""
+    cdef Py_ssize_t n
+    cdef uint8_t all_ = 0
+    for n in range(size):
+        all_ |= <uint8_t>at[n]
+    if all_ & 0x80:
+        return False
+    for n in range(size):
+        at[n] += 32 * (<uint8_t>(<uint8_t>at[n] - 65) < 26)
+    return True
+
+
+def shingles(str text not None, const uint64_t[::1] place):
     """Sorted and distinct."""
     cdef str small = text.lower()
-    cdef Py_ssize_t count, size = PyUnicode_GET_LENGTH(small)
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(small)
+    if PyUnicode_IS_ASCII(small):
+        return _shingles_of(NULL, <const char*>PyUnicode_DATA(small), size, place)
+    return _shingles_of(<PyObject*>small, NULL, size, place)
+
+
+cdef object _shingles_of(PyObject* text, const char* plain, Py_ssize_t size, const uint64_t[::1] place):
+    """Of a text, or of ASCII; in small letters."""
+    cdef Py_ssize_t count
     cdef uint64_t* words = <uint64_t*>PyMem_Malloc((size // 2 + 1 + SHINGLE) * sizeof(uint64_t))
     if words is NULL:
         raise MemoryError
     try:
-        count = _ascii_words(small, size, words) if PyUnicode_IS_ASCII(small) else _words(small, size, words)
+        count = _ascii_words(plain, size, words) if text == NULL else _words(<object>text, size, words)
         while count < SHINGLE:
             words[count] = 0
             count += 1
@@ -67,8 +120,7 @@ def shingles(str text, const uint64_t[::1] place):
     return found[:_distinct(found)]
 
 
-cdef Py_ssize_t _ascii_words(str text, Py_ssize_t size, uint64_t* out) except -1:
-    cdef const char* at = <const char*>PyUnicode_DATA(text)
+cdef Py_ssize_t _ascii_words(const char* at, Py_ssize_t size, uint64_t* out) except -1:
     cdef Py_ssize_t n = 0, first, count = 0
     while n < size:
         if not _PART[<uint8_t>at[n]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from l07.domain.bands import Bands, agreement
 from l07.domain.dataset import Member
-from l07.domain.duplicates import U64, Sketcher, action_text, jaccard
+from l07.domain.duplicates import U64, Sketcher, jaccard
 from l07.domain.selection import keyed_hash
 
 MARGIN = 0.2  # a sketch that tells less than the limit by this much is 4.9 deviations away from it: not looked at
@@ -47,8 +47,7 @@ class Twins:
         self._shingles.pop(row, None)
 
     def _shingles_of(self, bodies: Mapping[int, Body]) -> dict[int, U64]:
-        texts = [action_text(body.goal, body.messages) for body in bodies.values()]
-        return dict(zip(bodies, self._sketcher.shingles_of(texts), strict=True))
+        return {row: self._sketcher.shingles_of_run(body.goal, body.messages) for row, body in bodies.items()}
 
     def pairs(self, asked: Bands, among: Iterable[Bands], texts: TextsOf, *, least: float) -> Pairs:
         """Every pair of one of `asked` and any row of `among`, from `least` on. `texts`: of older rows."""

@@ -92,17 +92,29 @@ def a_message(rng: random.Random) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_same_text_of_what_was_done(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_the_same_shingles_of_what_was_done(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     rng = random.Random(seed)
-    runs = [[a_message(rng) for _ in range(rng.randrange(6))] for _ in range(50)]
-    one, other = both(monkeypatch, lambda: [action_text("goal", run) for run in runs])
+    goals = ["goal", "a Goal of More than five Words", "Ä goal \u0130 of ONE", "\ud83d half", ""]
+    runs = [(rng.choice(goals), [a_message(rng) for _ in range(rng.randrange(6))]) for _ in range(50)]
+    one, other = both(monkeypatch, lambda: [Sketcher().shingles_of_run(*run).tolist() for run in runs])
+    assert one == other
+    assert one == [Sketcher().shingles(action_text(*run)).tolist() for run in runs]
+
+
+def test_every_ascii_letter_is_made_small_and_no_other_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " ".join(chr(code) + chr(code + 1) for code in range(127))
+    one, other = both(monkeypatch, lambda: Sketcher().shingles_of_run(text, ()).tolist())
     assert one == other
 
 
 def test_what_is_no_dict_is_left_to_python() -> None:
     assert compiled is not None
-    assert compiled.action_text("goal", [{"role": "assistant", "content": "said"}]) == "goal\nsaid"
-    assert compiled.action_text("goal", [MappingProxyType({"role": "user"})]) is None
+    for messages in (
+        [MappingProxyType({"role": "user"})], [{"role": "assistant", "tool_calls": [{"function": {"name": 3}}]}], iter(()),
+        [{"role": "assistant", "tool_calls": [{"function": "f"}]}], [{"role": "assistant", "content": "\ud83d"}],
+    ):  # fmt: skip
+        assert compiled.run_shingles("goal", messages, duplicates._PLACE) is None  # type: ignore[arg-type]
+    assert compiled.run_shingles("goal", [{"role": "assistant", "content": "said"}], duplicates._PLACE) is not None
 
 
 def test_the_same_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
