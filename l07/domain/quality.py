@@ -1,9 +1,14 @@
 """What makes an example good enough to learn from: the rules of the filter, the decisions, completeness with its
 reasons."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+try:
+    from l07.domain import runs
+except ImportError:  # no C compiler where this was installed
+    runs = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # ports import the rules; they need not bring in the extractor
     from l07.domain.example import TrainingExample
@@ -62,20 +67,30 @@ def completeness(example: "TrainingExample") -> tuple[str, ...]:
 
     Only what holds for every source is asked: "ends with an assistant turn" is false for whole sources of good runs
     (a user's stop word, a last tool result), so it is no rule here."""
-    reasons = []
-    assistant = [message for message in example.messages if message.get("role") == "assistant"]
+    goal = () if example.goal and not example.goal.isspace() else ("no_goal",)
+    found = runs.broken(example.messages, example.tools) if runs else -1
+    if found == 0:
+        return goal
+    if found < 0:
+        found = broken(example.messages, example.tools)
+    names = [name for bit, name in enumerate(_BROKEN) if found >> bit & 1]
+    return (*names[: found & 1], *goal, *names[found & 1 :])
+
+
+_BROKEN = ("no_assistant_turn", "malformed_call", "answer_without_call", "unknown_tool")  # the first bit's name first
+
+
+def broken(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> int:
+    """What is wrong with messages, as bits; runs.pyx does the same for those that were decoded, if they are well formed."""
+    assistant = [message for message in messages if message.get("role") == "assistant"]
     calls = [call for message in assistant for call in message.get("tool_calls") or ()]
-    if not calls and not any(message.get("content") for message in assistant):
-        reasons.append("no_assistant_turn")
-    if not example.goal or example.goal.isspace():
-        reasons.append("no_goal")
-    if not all(map(_well_formed, calls)):
-        reasons.append("malformed_call")
-    if _answers_unknown_call(example.messages):
-        reasons.append("answer_without_call")
-    if example.tools and _calls_unknown_tool(example):
-        reasons.append("unknown_tool")
-    return tuple(reasons)
+    found = (
+        not calls and not any(message.get("content") for message in assistant),
+        not all(map(_well_formed, calls)),
+        _answers_unknown_call(messages),
+        bool(tools) and _calls_unknown_tool(messages, tools),
+    )
+    return sum(1 << bit for bit, holds in enumerate(found) if holds)
 
 
 def _well_formed(call: Mapping[str, object]) -> bool:
@@ -85,7 +100,7 @@ def _well_formed(call: Mapping[str, object]) -> bool:
     return bool(function.get("name")) and isinstance(function.get("arguments"), _MAPPING)
 
 
-def _answers_unknown_call(messages: tuple[Mapping[str, object], ...]) -> bool:
+def _answers_unknown_call(messages: Sequence[Mapping[str, Any]]) -> bool:
     """A tool's answer before any call was made: the trace has lost its beginning, or belongs to another."""
     for message in messages:
         if message.get("role") == "assistant" and message.get("tool_calls"):
@@ -95,10 +110,10 @@ def _answers_unknown_call(messages: tuple[Mapping[str, object], ...]) -> bool:
     return False
 
 
-def _calls_unknown_tool(example: "TrainingExample") -> bool:
+def _calls_unknown_tool(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> bool:
     """A call of a tool that was not offered. A run that names no tools says nothing of what was offered."""
-    offered = {_named(tool) for tool in example.tools}
-    calls = [call for message in example.messages for call in message.get("tool_calls") or ()]
+    offered = {_named(tool) for tool in tools}
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
     return any(_named(call) not in offered for call in calls)
 
 

@@ -7,6 +7,7 @@ def measure(
 def documents(
     body: tuple[Any, ...], messages: Sequence[Mapping[str, Any]]
 ) -> tuple[bytes, bytes, bytes, int] | None: ...
+def broken(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> int: ...
 
 AGREED: bool
 

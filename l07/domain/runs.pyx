@@ -193,6 +193,65 @@ cdef int _put_calls(Out* out, tuple turns, _Seen seen) except -1:
     return 1
 
 
+# ------------------------------------------------------------------ completeness
+
+
+def broken(messages, tools):
+    """What quality.py finds wrong with messages: 1 no_assistant_turn, 4 answer_without_call, 8 unknown_tool, added up. -1:
+    not sure, as of all that is malformed."""
+    cdef tuple turns = _turns(messages)
+    cdef dict message
+    cdef bint assistant = False, called = False, first = True
+    cdef int found = 0
+    cdef set offered = _offered(tools) if tools else None
+    if turns is None or (tools and offered is None):
+        return -1
+    for message in turns:
+        role, calls = message.get("role"), message.get("tool_calls")
+        if type(role) is not str or not (calls is None or type(calls) is list or type(calls) is tuple):
+            return -1
+        if <str>role == "assistant":
+            assistant = assistant or bool(calls) or bool(message.get("content"))
+            called = called or bool(calls)
+        elif <str>role == "tool" and not called and first:
+            found |= 4
+            first = False
+        if calls and not _sound(calls, offered, <str>role == "assistant", &found):
+            return -1
+    return found if assistant else found | 1
+
+
+cdef set _offered(tools):
+    cdef set names = set()
+    if type(tools) is not list and type(tools) is not tuple:
+        return None
+    for tool in tools:
+        if type(tool) is not dict:
+            return None
+        function = (<dict>tool).get("function")
+        if function is None:
+            function = tool
+        name = (<dict>function).get("name") if type(function) is dict else None
+        if type(name) is not str:
+            return None
+        names.add(name)
+    return names
+
+
+cdef bint _sound(calls, set offered, bint assistant, int* found) except -1:
+    """Every call has a name and arguments; whether it was offered goes to `found`."""
+    for call in calls:
+        function = (<dict>call).get("function") if type(call) is dict else None
+        if type(function) is not dict:
+            return False
+        name = (<dict>function).get("name")
+        if type(name) is not str or not <str>name or (assistant and type((<dict>function).get("arguments")) is not dict):
+            return False
+        if offered is not None and name not in offered:
+            found[0] |= 8
+    return True
+
+
 # ------------------------------------------------------------------ documents
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from l07.domain import digests, example
+from l07.domain import digests, example, quality
 from l07.domain.example import measure
 
 needed = pytest.mark.skipif(
@@ -119,10 +119,40 @@ def differences(run: tuple[Run, ...], *, sure: bool) -> list[str]:
         ("documents", digests.runs.documents(body, run), (digests.documents, body, run)),
     ]
     return [
-        f"{name} {found!r} of {run!r}"
-        for name, found, asked in pairs
-        if (sure or found is not None) and found != outcome(*asked)
+        *unlike(run),
+        *(
+            f"{name} {found!r} of {run!r}"
+            for name, found, asked in pairs
+            if (sure or found is not None) and found != outcome(*asked)
+        ),
     ]
+
+
+TOOLS: list[tuple[Any, ...]] = [
+    (), ({"function": {"name": "a"}},), ({"name": "b"}, {"function": {"name": "execute_sql"}}), ({"name": None},), ("a",), ({"function": 7},),
+]  # fmt: skip
+
+
+def unlike(run: tuple[Run, ...]) -> list[str]:
+    """Where completeness parts."""
+    found = [(tools, example.runs.broken(run, tools)) for tools in TOOLS]
+    return [
+        f"broken {bits} of {run!r} with {tools!r}"
+        for tools, bits in found
+        if bits >= 0 and bits != outcome(quality.broken, run, tools)
+    ]
+
+
+@needed
+def test_what_decoders_make_is_judged_without_python() -> None:
+    rng = random.Random(5)
+    seen = {example.runs.broken(a_run(rng), tools) for _ in range(200) for tools in TOOLS[:3]}
+    assert {0, 1, 4, 5, 8, 12} <= seen
+    assert (
+        example.runs.broken([{"role": "assistant", "tool_calls": [{"function": {"name": "", "arguments": {}}}]}], ())
+        == -1
+    )
+    assert example.runs.broken([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}], ()) == -1
 
 
 @needed
