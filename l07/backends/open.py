@@ -1,6 +1,6 @@
 """Settings -> backends. Each brand is imported only when it is asked for."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -221,3 +221,12 @@ def open_trainer(settings: Settings) -> Trainer:
     from l07.backends.child import ChildTrainer
 
     return ChildTrainer()
+
+
+def open_meter(settings: Settings) -> Callable[[], float | None]:
+    """Joules that the machine used so far; None where nothing counts them, or where several jobs at a time share it."""
+    if settings.training.concurrency > 1:
+        return lambda: None
+    from l07.backends.energy import Meter
+
+    return Meter()

@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     _explain(commands)
     _things(commands)
     _train(commands)
+    _cost(commands)
     _dlq(commands)
     _replay(commands)
     _forget(commands)
@@ -242,6 +243,12 @@ def _train(commands: Any) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="until the job is over; works the queue where nobody else has the folder"
     )
+
+
+def _cost(commands: Any) -> None:
+    text = "what every job took in seconds, tokens, energy and money, and what its model gained for it"
+    parser = _command(commands, "cost", "cost:cost", text)
+    parser.add_argument("--track", metavar="TRACK", help="only jobs of this track")
 
 
 def _dlq(commands: Any) -> None:

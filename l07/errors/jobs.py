@@ -112,3 +112,9 @@ class LossNotFinite(ChildError, Poison):
     """The loss or the weights of a training run became NaN or infinite."""
 
     code = "E7726"
+
+
+class BudgetSpent(ChildError, Poison):
+    """What a training job, or its track in this month, may take in seconds or money is spent; the message says how to go on."""
+
+    code = "E7730"

@@ -86,7 +86,13 @@ class TrainingCompletedData(Data, frozen=True, kw_only=True):
     steps: int
     tokens: int | None = None
     seconds: float | None = None
-    cost_usd: float | None = None
+    spent_s: float | None = None  # of all attempts, from the child's start to its end
+    cost: float | None = None  # spent_s at the price of the settings; absent where none is set
+    currency: str | None = None
+    energy_j: float | None = (
+        None  # of processors and GPUs meanwhile, whatever ran beside it; absent where not to be read
+    )
+    method: str | None = None
     peak_rss_bytes: int | None = None
     digest: str
     attempt: int | None = None
@@ -100,6 +106,10 @@ class TrainingFailedData(Data, frozen=True, kw_only=True):
     message: str
     attempts: int
     again: bool  # whether it will be tried again
+    spent_s: float | None = None
+    cost: float | None = None
+    currency: str | None = None
+    energy_j: float | None = None
 
 
 class ModelRegisteredData(Data, frozen=True, kw_only=True):

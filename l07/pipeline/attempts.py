@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-RESULT = "result.json"
+from l07.domain.cost import Spent
+from l07.errors import disk_errors
+
+RESULT, SPENT = "result.json", "spent.json"
 
 
 def begin(folder: Path, job: Mapping[str, Any]) -> Path:
@@ -57,6 +60,43 @@ def settle(folder: Path, own: Path) -> Mapping[str, Any]:
 def output(folder: Path, result: Mapping[str, Any]) -> Path:
     """Where the attempt that gave the result left its files."""
     return folder / str(result.get("folder", "")) / "out"
+
+
+def note_spent(own: Path, spent: Spent) -> None:
+    """What this attempt took, however it ended. Raises StoreFull (E7400), FolderNotWritable (E7402)."""
+    draft = own / f"{SPENT}.draft"
+    with disk_errors(own):
+        draft.write_text(json.dumps({"seconds": spent.seconds, "joules": spent.joules}), "utf-8")
+        draft.replace(own / SPENT)
+
+
+def spent(folder: Path, *, since: float = 0.0) -> list[Spent]:
+    """What the attempts of this job took, those that were begun at `since` (POSIX seconds) or later.
+
+    Of one whose trainer was killed nobody noted it: there it is from its beginning to its child's last line, which is less."""
+    begun = ((own, _modified(own / "job.json")) for own in sorted(folder.glob("attempt-*")))
+    return [spent_by(own) for own, at in begun if at is not None and at >= since]
+
+
+def spent_by(own: Path) -> Spent:
+    """What this one attempt took."""
+    begun = _modified(own / "job.json") or 0.0
+    return _noted(own) or Spent(max(0.0, (_modified(own / "progress.jsonl") or begun) - begun))
+
+
+def _noted(own: Path) -> Spent | None:
+    try:
+        said = json.loads((own / SPENT).read_text("utf-8"))
+        return Spent(float(said["seconds"]), None if said["joules"] is None else float(said["joules"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _completed(path: Path) -> Mapping[str, Any] | None:

@@ -155,7 +155,10 @@ async def joined(
             trainer=backends.open_trainer(settings), curator=curator, key_file=settings.data_dir / "keys" / "registry.pem",
         )  # fmt: skip
         leases = backends.open_leases(settings)
-        control = Control(bus, ports, leases, report, health, stop, Worker(bus, ports, leases, report, stop))
+        worker = Worker(bus, ports, leases, report, stop)
+        if "train" in consumers:
+            worker.meter = backends.open_meter(settings)
+        control = Control(bus, ports, leases, report, health, stop, worker)
         if buffer is not None:
             exports = backends.open_ledger(settings, "exports")
             shelf = Shelf(datasets, jobs, registry, exports, ports.store, curator, settings, now_text)

@@ -226,7 +226,7 @@ class FineTuningEngine:
 
         return Desk(
             folder.jobs, folder.registry, folder.store, folder.bases, folder.trainer, run.settings,
-            now=now_text, publish_progress=progress, key_file=folder.key_file,
+            now=now_text, publish_progress=progress, key_file=folder.key_file, meter=folder.meter,
         )  # fmt: skip
 
     def _adopt(self, run: Run, ident: str) -> None:

@@ -1,6 +1,6 @@
 """The data folder, opened for a caller in Python under its lock: ledgers, files, trainer, curator; no bus or buffer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ class DataFolder:
     registry: Ledger
     trainer: Trainer
     curator: Curator
+    meter: Callable[[], float | None] = lambda: None  # joules; see `pipeline.train.Desk`
     erased: Tombstones = field(default_factory=Tombstones)  # as of its opening
 
     @property
@@ -54,6 +55,7 @@ class DataFolder:
                 registry=backends.open_ledger(settings, "registry"),
                 trainer=backends.open_trainer(settings),
                 curator=InlineCurator(),
+                meter=backends.open_meter(settings),
                 erased=erasures.tombstones,
             )
 

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,6 +51,7 @@ class Worker:
     report: Report
     stop: asyncio.Event
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
+    meter: Callable[[], float | None] = lambda: None  # joules; see `Desk`
 
     @property
     def settings(self) -> Settings:
@@ -138,6 +139,7 @@ class Worker:
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(min(LOOK_S, every_s))
+            self.meter()  # its counters begin again now and then
             await train.check(job, jobs=self.ports.jobs)
             if time.monotonic() - renewed < every_s:
                 continue
@@ -149,7 +151,8 @@ class Worker:
         p = self.ports
         return train.Desk(
             p.jobs, p.registry, p.store, p.bases, p.trainer, p.settings, now=now_text,
-            publish_progress=partial(self.progress, telling), key_file=p.key_file, tell=self.report,
+            publish_progress=partial(self.progress, telling), key_file=p.key_file,
+            tell=self.report, meter=self.meter,
         )  # fmt: skip
 
     # -------------------------------------------------------------- progress

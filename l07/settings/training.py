@@ -1,6 +1,8 @@
 """Settings of training, validation and models."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from l07.settings.base import Fraction, Group
 
@@ -45,12 +47,32 @@ class Training(Group):
         gt=0,
         description="a trainer says this often that it is at its job; silent for three times as long, it has lost it",
     )
+    budget_s: float | None = Field(
+        None, gt=0, description="seconds that a job may take, all attempts together; unset: no bound"
+    )
+    budget_cost: float | None = Field(
+        None, gt=0, description="the same in money, at `training.price_per_hour`; unset: no bound"
+    )
+    month_budget_s: float | None = Field(
+        None, gt=0, description="seconds that the jobs of a track may take in a calendar month (UTC); unset: no bound"
+    )
+    month_budget_cost: float | None = Field(None, gt=0, description="the same in money; unset: no bound")
+    price_per_hour: float | None = Field(
+        None, ge=0, description="what an hour of the trainer's machine costs; unset: seconds are told, and no money"
+    )
+    currency: str = Field("USD", min_length=1, max_length=8, description="of the price and of budgets")
     canaries: int = Field(
         8,
         ge=0,
         le=64,
         description="planted strings whose memorisation is measured; 0: the safety stage is inconclusive",
     )
+
+    @model_validator(mode="after")
+    def _money_has_a_price(self) -> Self:
+        if (self.budget_cost or self.month_budget_cost) and not self.price_per_hour:
+            raise ValueError("a budget in money needs training.price_per_hour, above 0")
+        return self
 
 
 class Validation(Group):

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from l07.domain.base import setting
+from l07.domain.cost import Limit, Spent
 from l07.domain.methods import effective_options
 from l07.domain.registry import fold
-from l07.errors import AttemptsUsedUp, ChildError, Fatal
+from l07.errors import AttemptsUsedUp, ChildError, ChildTimedOut, Fatal
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
+from l07.pipeline.train import budget
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.pipeline.train.identity import identify
 from l07.ports import ArtifactStore, Entry, Ledger, Progress, Trainer
@@ -35,6 +39,8 @@ class Desk:
     now: Callable[[], str]  # RFC 3339
     publish_progress: Callable[[str, int, int, Mapping[str, Any]], Awaitable[None]]  # job id, attempt, number, progress
     key_file: Path
+    clock: Callable[[], float] = time.monotonic
+    meter: Callable[[], float | None] = lambda: None  # joules since some time in the past; None: not to be read here
     tell: Callable[[Mapping[str, Any]], None] = lambda line: None  # progress for a person; no prompts
 
     async def record(
@@ -95,12 +101,14 @@ async def _attempts(
         return None
     attempt = job.attempts
     while True:
+        limit = budget.tightest(job, folder, await desk.jobs.entries(), desk.store, desk.settings, desk.now())
+        if limit is not None and limit.left_s <= 0:
+            await _failed(job, ident, budget.broken(limit, job, desk.settings), desk, attempts=attempt)
+            return None
         attempt += 1
         own = await _begin(job, spec, base, folder, attempt, desk)
         try:
-            await desk.trainer.run(
-                own, timeout_s=desk.settings.training.timeout_s, on_progress=_progress(ident, attempt, desk)
-            )
+            await _run(job, own, limit, ident, attempt, desk)
             await check(job, jobs=desk.jobs)
             return attempts.settle(folder, own)
         except ChildError as err:
@@ -111,6 +119,20 @@ async def _attempts(
                 await _failed(job, ident, err, desk, attempts=attempt)
                 return None
             log.warning("training_again", extra={"job_id": ident, "attempt": attempt + 1, "code": err.code})
+
+
+async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt: int, desk: Desk) -> None:
+    """One attempt, no longer than its time limit and what is left of its budget. Raises BudgetSpent (E7730) where that ended it."""
+    most = desk.settings.training.timeout_s
+    timeout_s = most if limit is None else min(most, limit.left_s)
+    run = partial(desk.trainer.run, own, timeout_s=timeout_s, on_progress=_progress(ident, attempt, desk))
+    try:
+        await budget.measured(run, own, clock=desk.clock, meter=desk.meter)
+    except ChildError as err:
+        if not isinstance(err, ChildTimedOut) or limit is None or limit.left_s > most:
+            raise
+        took_s = attempts.spent_by(own).seconds
+        raise budget.broken(replace(limit, spent_s=limit.spent_s + took_s), job, desk.settings) from err
 
 
 def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
@@ -166,7 +188,7 @@ async def _completed(
         "job_id": spec["job_id"], "track": job.track, "dataset_version": job.version, "train_rows": result["rows"]["used"],
         "rows": result["rows"], "losses": result["losses"], "eval_losses": result["eval_losses"], "train_loss": result["train_loss"],
         "steps": result["steps"], "tokens": result["tokens"], "seconds": result["seconds"], "peak_rss_bytes": result.get("peak_rss_bytes"),
-        "digest": result["digest"],
+        "digest": result["digest"], "method": spec["method"], **_spent(folder, desk),
     }  # fmt: skip
     body = {
         "subject": f"jobs/{spec['job_id']}",
@@ -180,6 +202,7 @@ async def _completed(
         "job_id": spec["job_id"], "track": job.track, "dataset": job.uri, "dataset_version": job.version, "dataset_digest": job.digest,
         "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
         "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
+        "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
     }  # fmt: skip
     if parents := await _parents(base, desk):
         lineage["parents"] = parents
@@ -187,6 +210,11 @@ async def _completed(
         name=job.track, artifact=attempts.output(folder, result), lineage=lineage, rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
         causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
     )  # fmt: skip
+
+
+def _spent(folder: Path, desk: Desk) -> dict[str, Any]:
+    """Of all attempts of the job, whoever asked for it and when."""
+    return Spent.total(attempts.spent(folder)).document(budget.price_of(desk.settings))
 
 
 async def _parents(base: Base, desk: Desk) -> list[str]:
@@ -203,6 +231,7 @@ async def _failed(job: Queued, ident: str, err: ChildError, desk: Desk, *, attem
         "message": err.message,
         "attempts": attempts,
         "again": False,
+        **(_spent(desk.store.path(f"jobs/{ident}"), desk) if ident.startswith("job-") else {}),
     }
     body = {
         "subject": f"jobs/{ident}",

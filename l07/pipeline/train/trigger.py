@@ -52,7 +52,7 @@ async def _why_not(
     rows = cause.data.splits.get("train", 0)
     if rows < rule.min_rows:
         return f"{rows} train rows of the {rule.min_rows} that a job needs"
-    last = _last_trained(await jobs.entries(), cause.data.dataset)
+    last = _last_trained(await jobs.entries(), cause.data.dataset, settings.tracks[cause.data.dataset].method)
     if last is None or f"{cause.data.dataset}:{last.body['data']['dataset_version']}" in revoked:
         return ""
     new = await _rows_added_since(
@@ -65,9 +65,11 @@ async def _why_not(
     return ""
 
 
-def _last_trained(entries: Sequence[Entry], track: str) -> Entry | None:
+def _last_trained(entries: Sequence[Entry], track: str, method: str) -> Entry | None:
+    """By the track's own method: another one that a person tried says nothing about when the track is due."""
     done = [e for e in entries if e.kind == "training.completed" and e.body["data"]["track"] == track]
-    return done[-1] if done else None
+    own = [entry for entry in done if entry.body["data"].get("method", method) == method]
+    return own[-1] if own else None
 
 
 async def _rows_added_since(datasets: Ledger, track: str, trained: str, now: str) -> int:
