@@ -28,8 +28,8 @@ class ByteBoundCache(Generic[T]):
         self._old: dict[str, T] = {}
 
     def found(self, texts: Iterable[str], look: Callable[[Sequence[str]], Mapping[str, T]]) -> dict[str, T]:
-        """Of each text. `look` is asked for those that are not known, each once; what it says of a text must depend on that
-        text alone."""
+        """Of each text, but of none of which `look` says nothing. It is asked for those that are not known, each once; what it
+        says of a text must depend on that text alone."""
         young = self.young
         found: dict[str, T] = {}
         unknown: dict[str, None] = {}

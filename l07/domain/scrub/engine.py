@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import re2
 
 from l07.domain.remembered import MOST, ByteBoundCache, size_of
+from l07.domain.scrub.compiled import walk
 from l07.domain.scrub.personal import personal
 from l07.domain.scrub.rules import Rule, options
 from l07.domain.scrub.secrets import secrets
@@ -43,6 +44,7 @@ class Engine:
             self._gate.Add(rule.gate or rule.pattern)
         self._gate.Compile()
         self._patterns = [re2.compile(rule.pattern, options()) for rule in rules]
+        self._nothing = walk.Nothing() if walk and remembered else None
         self._memory = ByteBoundCache[tuple[_Found, ...]](remembered, size_of=size_of)
 
     def finds(self, rows: Sequence[Sequence[Any]]) -> list[list[Find]]:
@@ -51,10 +53,16 @@ class Engine:
 
         First all texts are told, then all go through the gate, then those that it marks through the rules: automata that
         take turns text by text push each other out of the processor's cache."""
-        said = [told(values, self._memory.young) for values in rows]
+        young = self._memory.young
+        said = [told(values, young, self._nothing) for values in rows]
         unknown = dict.fromkeys([one for row in said for one in row if isinstance(one, str)])
-        new = self._memory.found(unknown, self.look) if unknown else {}
+        new = self._memory.found(unknown, self._look) if unknown else {}
         return [_in_order(row, new) if row else [] for row in said]
+
+    def _look(self, texts: Sequence[str]) -> dict[str, tuple[_Found, ...]]:
+        """What is to be remembered of them; the others are marked."""
+        made = self.look(texts)
+        return made if self._nothing is None else self._nothing.told_apart(made)
 
     def look(self, texts: Sequence[str]) -> dict[str, tuple[_Found, ...]]:
         """What is in each, without the memory; the finds of a text in the order of their rules."""
@@ -110,7 +118,7 @@ def _pieces(texts: Sequence[str]) -> Iterator[_Piece]:
 
 def _in_order(said: Sequence[str | tuple[_Found, ...]], new: Mapping[str, tuple[_Found, ...]]) -> list[Find]:
     """What is known of the texts of a row, by rule."""
-    found = [place for one in said for place in (new[one] if isinstance(one, str) else one)]
+    found = [place for one in said for place in (new.get(one, ()) if isinstance(one, str) else one)]
     found.sort(key=_rule)
     return [find for _, find in found]
 

@@ -21,12 +21,13 @@ def walked(values: Sequence[Any]) -> list[str]:
 
 def texts_of(values: Sequence[Any]) -> list[str]:
     """What the values say, in order: each text with the key that names it, keys of structures, cells of tables."""
-    return walked(values) if walk is None else walk.told(values, LONG, tables.cells, {})
+    return walked(values) if walk is None else walk.told(values, LONG, tables.cells, {}, None)
 
 
-def told(values: Sequence[Any], known: dict[str, T]) -> list[str | T]:
-    """`texts_of`, but of each text that is known what is known of it; where that is empty, nothing."""
-    return recalled(values, known) if walk is None else walk.told(values, LONG, tables.cells, known)
+def told(values: Sequence[Any], known: dict[str, T], nothing: "walk.Nothing | None") -> list[str | T]:
+    """`texts_of`, but of each text that is known what is known of it; where that is empty, nothing. `nothing` keeps in mind
+    those where it was, for as long as what is found in a text stays the same."""
+    return recalled(values, known) if walk is None else walk.told(values, LONG, tables.cells, known, nothing)
 
 
 def recalled(values: Sequence[Any], known: dict[str, T]) -> list[str | T]:

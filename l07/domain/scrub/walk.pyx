@@ -17,6 +17,54 @@ cdef extern from "Python.h":
 
 cdef enum:
     HEADS = 3  # lines that may be the head of a table
+    BITS = 15  # of the number of a pair of marks: a megabyte
+    WHOLE = 0x5CA1AB1E  # in place of a name's hash: it is all of the text
+    TABLE = 0x7AB1E  # likewise: the text has no cells
+    NAMED = 0x0DDBA11  # a place where nothing was put is no mark of two empty texts
+
+
+cdef struct Mark:
+    Py_hash_t name
+    Py_hash_t value
+
+
+cdef class Nothing:
+    """Of which texts, and of which names and values, it is known that nothing is found in them, without the texts: by Python's
+    keyed hashes. Of a fixed size: a new one takes the place of one that nobody asked for lately. By chance one text of 10^14 is
+    taken for another."""
+
+    cdef Mark[2 << BITS] marks
+
+    cdef bint has(self, Py_hash_t name, Py_hash_t value) noexcept:
+        cdef Mark* pair = self._pair(name, value)
+        cdef Mark other
+        if pair[0].value == value and pair[0].name == name:
+            return True
+        if pair[1].value == value and pair[1].name == name:
+            other = pair[0]
+            pair[0] = pair[1]
+            pair[1] = other
+            return True
+        return False
+
+    cdef void add(self, Py_hash_t name, Py_hash_t value) noexcept:
+        cdef Mark* pair = self._pair(name, value)
+        pair[1] = pair[0]
+        pair[0].name, pair[0].value = name, value
+
+    def told_apart(self, dict found not None):
+        """Of texts and what is found in them those with a find; the others are known from now on."""
+        cdef dict some = {}
+        for text, finds in found.items():
+            if <tuple>finds:
+                some[text] = finds
+            elif type(text) is str:
+                self.add(WHOLE, hash(text))
+        return some
+
+    cdef Mark* _pair(self, Py_hash_t name, Py_hash_t value) noexcept:
+        cdef size_t mixed = (<size_t>value ^ (<size_t>name * <size_t>0x9E3779B97F4A7C15)) * <size_t>0xD6E8FEB86659FD93
+        return &self.marks[(mixed >> (64 - BITS)) * 2]
 
 
 cdef class _Walk:
@@ -24,21 +72,53 @@ cdef class _Walk:
     cdef Py_ssize_t long
     cdef object cells
     cdef dict known
+    cdef Nothing nothing
 
-    cdef int text(self, text) except -1:
-        cdef PyObject* found = PyDict_GetItemWithError(self.known, text)
+    cdef bint text(self, text) except -1:
+        """Whether nothing is found in it, as far as is known."""
+        cdef PyObject* found
+        if self.nothing is not None and type(text) is str and self.nothing.has(WHOLE, hash(text)):
+            return True
+        found = PyDict_GetItemWithError(self.known, text)
         if found == NULL:
             self.told.append(text)
         elif <tuple>found:
             self.told.append(<object>found)
+        else:
+            return True
+        return False
+
+    cdef int pair(self, name, value) except -1:
+        """A value with its name, or with none."""
+        cdef Py_hash_t of_name, of_value
+        cdef bint plain = type(value) is str and (name is None or type(name) is str)
+        if self.nothing is None or not plain:
+            self.text(value if name is None else _named(name, value))
+            return 0
+        if name is None:
+            self.text(value)
+            return 0
+        of_name, of_value = hash(name) ^ NAMED, hash(value)
+        if not self.nothing.has(of_name, of_value) and self.text(_named(name, value)):
+            self.nothing.add(of_name, of_value)
+        return 0
+
+    cdef int table(self, text) except -1:
+        cdef bint marked = self.nothing is not None and type(text) is str
+        if marked and self.nothing.has(TABLE, hash(text)):
+            return 0
+        cells = self.cells(text)
+        for cell in cells:
+            self.text(cell)
+        if marked and not cells:
+            self.nothing.add(TABLE, hash(text))
         return 0
 
     cdef int value(self, value, name) except -1:
         if isinstance(value, str):
-            self.text(_named(name, value) if name and PyUnicode_GET_LENGTH(value) < self.long else value)
+            self.pair(name if name and PyUnicode_GET_LENGTH(value) < self.long else None, value)
             if _may_be_table(value):
-                for cell in self.cells(value):
-                    self.text(cell)
+                self.table(value)
         elif isinstance(value, dict):
             for key, item in (<dict>value).items():
                 self.item(value, key, item)
@@ -57,10 +137,10 @@ cdef class _Walk:
         if isinstance(item, str) and PyUnicode_GET_LENGTH(item) < self.long and _find(item, 10, 0) < 0:
             if key == "value":
                 key = mapping.get("name") or mapping.get("key")
-            self.text(_named(key, item))
+            self.pair("None" if key is None else key, item)
         else:
             key = str(key)
-            self.text(key)
+            self.pair(None, key)
             self.value(item, key)
         return 0
 
@@ -119,9 +199,9 @@ cdef bint _may_be_table(text) except -1:
     return False
 
 
-def told(values, Py_ssize_t long, cells, dict known not None):
+def told(values, Py_ssize_t long, cells, dict known not None, Nothing nothing):
     cdef _Walk walk = _Walk.__new__(_Walk)
-    walk.told, walk.long, walk.cells, walk.known = [], long, cells, known
+    walk.told, walk.long, walk.cells, walk.known, walk.nothing = [], long, cells, known, nothing
     for value in values:
         walk.value(value, "")
     return walk.told

@@ -235,10 +235,32 @@ def test_what_is_known_of_texts_is_told_as_by_the_python_beside_it(seed: int) ->
         known: dict[str, tuple[int, ...]] = {
             text: tuple(range(rng.randrange(3))) for text in walked(values) if rng.random() < 0.7
         }
-        said = told(values, known)
-        assert said == recalled(values, known)
+        said = recalled(values, known)
+        assert told(values, known, None) == said
+        marks = walk.Nothing()
+        assert [told(values, known, marks) for _ in range(3)] == [said] * 3
         filled = [(9,) if isinstance(one, str) else one for one in said]
         assert filled == [found for text in walked(values) if (found := known.get(text, (9,)))]
+
+
+@needed
+def test_marks_tell_texts_in_which_nothing_is_found_and_no_others() -> None:
+    marks = walk.Nothing()
+    row = {"to": "nobody", "from": "anna", "note": ["x\ny", "to=anna"]}
+    assert marks.told_apart({"to=nobody": (), "x\ny": (), "from=anna": (1,)}) == {"from=anna": (1,)}
+    for _ in range(3):
+        assert told((row,), {}, marks) == ["from=anna", "note", "note=x\ny", "note=to=anna"]
+    assert told(({"to": "nobod", "t": "o=nobody"}, "to=nobody"), {}, marks) == ["to=nobod", "t=o=nobody"]
+    assert told((row, {"": ""}, ""), {}, walk.Nothing()) == [*walked((row,)), "=", ""]
+
+
+@needed
+def test_marks_are_of_a_fixed_size() -> None:
+    marks = walk.Nothing()
+    texts = [f"text {number}" for number in range(200_000)]
+    marks.told_apart(dict.fromkeys(texts, ()))
+    known = len(texts) - len(told(texts, {}, marks))
+    assert 30_000 < known <= 65_536
 
 
 @needed
