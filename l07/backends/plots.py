@@ -86,16 +86,16 @@ def _histogram(title: str, counted: Mapping[str, Any], *, ticks: Sequence[float]
         for number, count in enumerate(counts):
             tall = count / steps[-1] * PLOT
             drawn.append(
-                _box(colour, MARGIN + number * slot + 1 + place * wide, TOP + PLOT - tall, wide, tall, f"{count}")
+                box(colour, MARGIN + number * slot + 1 + place * wide, TOP + PLOT - tall, wide, tall, f"{count}")
             )
     for tick in ticks:
-        drawn.append(_text(_place(tick, edges, slot), TOP + PLOT + 18, _short(tick), "middle", "soft"))
+        drawn.append(text(_place(tick, edges, slot), TOP + PLOT + 18, short(tick), "middle", "soft"))
     if mark is not None:
         x = _place(mark, edges, slot)
         drawn.append(
-            f'<path class="mark" d="M{x:.1f} {TOP}V{TOP + PLOT}"/>{_text(x, TOP - 5, f"gate {mark:g}", "middle", "soft")}'
+            f'<path class="mark" d="M{x:.1f} {TOP}V{TOP + PLOT}"/>{text(x, TOP - 5, f"gate {mark:g}", "middle", "soft")}'
         )
-    return _svg(title, TOP + PLOT + FOOT, drawn, list(series))
+    return svg(title, TOP + PLOT + FOOT, drawn, list(series))
 
 
 def _place(value: float, edges: Sequence[float], slot: float) -> float:
@@ -109,7 +109,7 @@ def _place(value: float, edges: Sequence[float], slot: float) -> float:
 def _grid(steps: Sequence[int]) -> Iterator[str]:
     for step in steps:
         y = TOP + PLOT - step / steps[-1] * PLOT
-        yield f'<path class="grid" d="M{MARGIN} {y:.1f}H{WIDTH - RIGHT}"/>{_text(MARGIN - 8, y + 4, _short(step), "end", "soft")}'
+        yield f'<path class="grid" d="M{MARGIN} {y:.1f}H{WIDTH - RIGHT}"/>{text(MARGIN - 8, y + 4, short(step), "end", "soft")}'
 
 
 def _bars(title: str, bars: Mapping[str, Mapping[str, int]]) -> str:
@@ -123,11 +123,11 @@ def _bars(title: str, bars: Mapping[str, Mapping[str, int]]) -> str:
     drawn = []
     for number, (name, parts) in enumerate(shown.items()):
         y, at = TOP + LINE * number, float(LABEL)
-        drawn.append(_text(LABEL - 10, y + 14, _cut(name), "end", ""))
+        drawn.append(text(LABEL - 10, y + 14, _cut(name), "end", ""))
         for part in names:
             wide = parts.get(part, 0) * scale
             drawn.append(
-                _box(
+                box(
                     COLOURS[names.index(part) % len(COLOURS)],
                     at,
                     y + 2,
@@ -137,12 +137,12 @@ def _bars(title: str, bars: Mapping[str, Mapping[str, int]]) -> str:
                 )
             )
             at += wide
-        drawn.append(_text(at + 6, y + 14, f"{sums[name]}", "start", "soft"))
+        drawn.append(text(at + 6, y + 14, f"{sums[name]}", "start", "soft"))
     more = len(bars) - len(shown)
     foot = TOP + LINE * len(shown) + 16
     if more:
-        drawn.append(_text(LABEL, foot, f"and {more} more", "start", "soft"))
-    return _svg(title, foot + 12, drawn, names)
+        drawn.append(text(LABEL, foot, f"and {more} more", "start", "soft"))
+    return svg(title, foot + 12, drawn, names)
 
 
 def _trend(title: str, trend: Sequence[Mapping[str, Any]]) -> str:
@@ -156,15 +156,15 @@ def _trend(title: str, trend: Sequence[Mapping[str, Any]]) -> str:
     for tick in (0, 25, 50, 75, 100):
         y = TOP + PLOT * (1 - tick / 100)
         drawn.append(
-            f'<path class="grid" d="M{MARGIN} {y:.1f}H{WIDTH - RIGHT}"/>{_text(MARGIN - 8, y + 4, f"{tick} %", "end", "soft")}'
+            f'<path class="grid" d="M{MARGIN} {y:.1f}H{WIDTH - RIGHT}"/>{text(MARGIN - 8, y + 4, f"{tick} %", "end", "soft")}'
         )
     way = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     drawn.append(f'<path class="way" d="M{way}"/>')
     drawn += [f'<circle class="a" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(v)}: {100 * s:.1f} %</title></circle>'
               for (x, y), (v, s) in zip(places, shares, strict=True)]  # fmt: skip
-    drawn.append(_text(MARGIN, TOP + PLOT + 20, shares[0][0], "start", "soft"))
-    drawn.append(_text(WIDTH - RIGHT, TOP + PLOT + 20, shares[-1][0], "end", "soft"))
-    return _svg(title, TOP + PLOT + FOOT, drawn, [])
+    drawn.append(text(MARGIN, TOP + PLOT + 20, shares[0][0], "start", "soft"))
+    drawn.append(text(WIDTH - RIGHT, TOP + PLOT + 20, shares[-1][0], "end", "soft"))
+    return svg(title, TOP + PLOT + FOOT, drawn, [])
 
 
 # ------------------------------------------------------------------ parts
@@ -175,10 +175,10 @@ def escape(text: str) -> str:
     return as_xml("".join(char if char.isprintable() else " " for char in text))
 
 
-def _svg(title: str, height: int, content: Sequence[str], series: Sequence[str]) -> str:
+def svg(title: str, height: int, content: Sequence[str], series: Sequence[str]) -> str:
     key, x = [], float(MARGIN)
     for number, name in enumerate(series if len(series) > 1 else ()):
-        key.append(_box(COLOURS[number % len(COLOURS)], x, 33, 10, 10, name) + _text(x + 15, 42, name, "start", "soft"))
+        key.append(box(COLOURS[number % len(COLOURS)], x, 33, 10, 10, name) + text(x + 15, 42, name, "start", "soft"))
         x += 32 + 7 * len(name)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
@@ -188,7 +188,7 @@ def _svg(title: str, height: int, content: Sequence[str], series: Sequence[str])
     )
 
 
-def _box(colour: str, x: float, y: float, wide: float, tall: float, title: str) -> str:
+def box(colour: str, x: float, y: float, wide: float, tall: float, title: str) -> str:
     if wide <= 0 or tall <= 0:
         return ""
     return (
@@ -197,9 +197,9 @@ def _box(colour: str, x: float, y: float, wide: float, tall: float, title: str) 
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
+def text(x: float, y: float, words: str, anchor: str, colour: str) -> str:
     said = f' class="{colour}"' if colour else ""
-    return f'<text{said} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text{said} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def _steps(top: int) -> list[int]:
@@ -208,7 +208,7 @@ def _steps(top: int) -> list[int]:
     return list(range(0, -(-top // step) * step + 1, step))
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{name}"

@@ -3,7 +3,10 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
 
 
 class Console:
@@ -82,7 +85,6 @@ class Console:
             self.line(f"  {name.ljust(width)}  {_cell(value)}")
 
     def _rich_table(self, columns: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-        from rich.console import Console as RichConsole
         from rich.table import Table
         from rich.text import Text
 
@@ -91,7 +93,13 @@ class Console:
             table.add_column(column, overflow="fold")
         for row in cells:
             table.add_row(*(Text(cell) for cell in row))  # Text: brackets in an id are no markup
-        RichConsole(file=self._out).print(table)
+        self.rich().print(table)
+
+    def rich(self) -> "RichConsole":
+        """stdout, for what rich draws."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(file=self._out)
 
 
 def printable(text: str) -> str:

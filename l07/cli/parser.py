@@ -171,6 +171,9 @@ def _things(commands: Any) -> None:
             _datasets(group)
             _audit(group)
         if name == "jobs":
+            watch = _command(group, "watch", "watch:watch_job", "a job as it goes, until it is over")
+            newest = "as `list` prints it, or its dataset (default: the newest that is not over)"
+            watch.add_argument("id", nargs="?", metavar="ID", help=newest)
             cancel = _command(group, "cancel", "cancel:cancel_job", "end a job for good; its trainer ends the child")
             cancel.add_argument("id", metavar=one, help="as `list` prints it")
 

@@ -10,6 +10,7 @@ from l07.cli import INTERRUPTED
 from l07.cli.access import loaded, person
 from l07.cli.console import Console
 from l07.cli.run import Teller
+from l07.cli.watch import follow, show
 from l07.errors import BadTraining
 from l07.settings import Settings
 
@@ -87,7 +88,7 @@ def _wait(settings: Settings, answer: "Answer", console: Console) -> int:
     from l07.service.asking import work_until_over
 
     if not asyncio.run(work_until_over(settings, answer.key, Teller(console))):
-        _until_over(settings, answer.key)
+        _until_over(settings, answer.key, console)
     job = asyncio.run(_standing(settings, answer.key))
     if not job.is_over:
         return INTERRUPTED
@@ -102,7 +103,10 @@ def _why(job: "JobLine") -> dict[str, str]:
     return {name: text for name in ("code", "reason") if (text := getattr(job, name))}
 
 
-def _until_over(settings: Settings, key: str) -> None:
+def _until_over(settings: Settings, key: str, console: Console) -> None:
+    """Somebody else works on it: looked at as `l07 jobs watch` does, where there is a terminal."""
+    if console.is_terminal:
+        asyncio.run(show(follow(settings, key), console))
     while not asyncio.run(_standing(settings, key)).is_over:
         time.sleep(LOOK_S)
 

@@ -1,5 +1,6 @@
 """The verdict as a page and as data: what was compared with what, every interval and limit, in files of their own."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
@@ -31,8 +32,10 @@ def as_document(about: Mapping[str, Any], verdict: Verdict, measured: Measuremen
     }
 
 
-def as_page(about: Mapping[str, Any], verdict: Verdict, measured: Measurements | None) -> str:
-    """report.html: self-contained, no script."""
+def as_page(
+    about: Mapping[str, Any], verdict: Verdict, measured: Measurements | None, curves: Mapping[str, str] | None = None
+) -> str:
+    """report.html: self-contained, no script. `curves`: SVGs of the training, by file name."""
     title = f"{about['model']} {about['version']}: {verdict.decision}"
     checks = [check for stage in verdict.stages for check in stage.checks]
     shares = [check for check in checks if check.interval and check.unit == "task groups" and _is_share(check)]
@@ -46,6 +49,7 @@ def as_page(about: Mapping[str, Any], verdict: Verdict, measured: Measurements |
         _section("Difference to the baseline, 95 % intervals (1 = all calls)", _forest(shares)),
         _section("Ratio to the baseline, 95 % intervals", _forest(ratios)),
         _section("Exposure of planted canaries, bits", _bars(_bits(measured))),
+        _section("Training, as it went", _pictures(curves or {})),
         _section("What was compared", _pairs(about)),
         _section("Exact calls, 95 % intervals", _pairs(_exact_calls(measured)) if measured else ""),
     ]
@@ -91,6 +95,15 @@ def _section(title: str, content: str) -> str:
 def _list(lines: Iterable[str]) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<ul>{items}</ul>" if items else "<p>Every stage passed.</p>"
+
+
+def _pictures(curves: Mapping[str, str]) -> str:
+    """As images: a picture's own style does not reach the page."""
+    return "".join(
+        f'<img alt="{escape(name.removesuffix(".svg"))}" style="max-width:100%" '
+        f'src="data:image/svg+xml;base64,{b64encode(drawn.encode()).decode()}">'
+        for name, drawn in sorted(curves.items(), key=lambda item: (not item[0].startswith("loss"), item[0]))
+    )
 
 
 def _pairs(pairs: Mapping[str, Any]) -> str:

@@ -186,8 +186,18 @@ async def _publish_report(
     scratch = desk.store.scratch(f"report-{model.name}-{model.version}")
     document = as_document(about, verdict, measured)
     (scratch / "report.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
-    (scratch / "report.html").write_text(as_page(about, verdict, measured), "utf-8")
+    training = _of_training(desk.store.path(f"jobs/{about['job']}"))
+    for name, content in training.items():
+        (scratch / name).write_text(content, "utf-8")
+    drawn = {name: content for name, content in training.items() if name.endswith(".svg")}
+    (scratch / "report.html").write_text(as_page(about, verdict, measured, drawn), "utf-8")
     if measured is not None:
         (scratch / "measurements.json").write_bytes(msgspec.json.encode(measured))
     uri = await desk.store.publish(scratch, f"reports/{model.name}/{model.version}")
     return uri, _sha256(desk.store.path(uri) / "report.json")
+
+
+def _of_training(folder: Path) -> dict[str, str]:
+    """The job's curves as its trainer left them, data and pictures; none where its folder is not here."""
+    files = [*folder.glob("curve.*"), *folder.glob("*.svg")]
+    return {path.name: path.read_text("utf-8") for path in sorted(files) if path.is_file()}

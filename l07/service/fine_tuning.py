@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from l07.backends import curves
 from l07.domain.job import JobConfig, JobState, TrainingJob
 from l07.errors import L07Error, NothingByThatName
 from l07.pipeline import train
@@ -226,7 +227,7 @@ class FineTuningEngine:
 
         return Desk(
             folder.jobs, folder.registry, folder.store, folder.bases, folder.trainer, run.settings,
-            now=now_text, publish_progress=progress, key_file=folder.key_file, meter=folder.meter,
+            now=now_text, publish_progress=progress, key_file=folder.key_file, meter=folder.meter, draw=curves.write,
         )  # fmt: skip
 
     def _adopt(self, run: Run, ident: str) -> None:

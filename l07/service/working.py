@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from l07.backends import curves
 from l07.domain.job_ledger import claimed, fold
 from l07.errors import JobTaken, Transient
 from l07.events import cloudevents, outbound
@@ -152,7 +153,7 @@ class Worker:
         return train.Desk(
             p.jobs, p.registry, p.store, p.bases, p.trainer, p.settings, now=now_text,
             publish_progress=partial(self.progress, telling), key_file=p.key_file,
-            tell=self.report, meter=self.meter,
+            tell=self.report, meter=self.meter, draw=curves.write,
         )  # fmt: skip
 
     # -------------------------------------------------------------- progress

@@ -41,6 +41,7 @@ class Desk:
     key_file: Path
     clock: Callable[[], float] = time.monotonic
     meter: Callable[[], float | None] = lambda: None  # joules since some time in the past; None: not to be read here
+    draw: Callable[[Path], None] = lambda folder: None  # the curves of a job's folder, as files, after each attempt
     tell: Callable[[Mapping[str, Any]], None] = lambda line: None  # progress for a person; no prompts
 
     async def record(
@@ -133,6 +134,8 @@ async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt:
             raise
         took_s = attempts.spent_by(own).seconds
         raise budget.broken(replace(limit, spent_s=limit.spent_s + took_s), job, desk.settings) from err
+    finally:
+        desk.draw(own.parent)
 
 
 def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:

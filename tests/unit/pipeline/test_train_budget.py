@@ -203,3 +203,14 @@ def test_a_note_that_cannot_be_read_is_none(tmp_path: Path) -> None:
         assert attempts.spent(tmp_path / "job-1") == [Spent(0.0, None)]
     attempts.note_spent(own, Spent(2.0, 5.0))
     assert attempts.spent(tmp_path / "job-1") == [Spent(2.0, 5.0)]
+
+
+# ------------------------------------------------------------------ curves
+
+
+async def test_curves_are_drawn_after_each_attempt_however_it_ended(tmp_path: Path) -> None:
+    bench, _ = await a_bench(tmp_path, ChildKilled("SIGKILL"), RESULT)
+    drawn: list[list[str]] = []
+    bench.desk = replace(bench.desk, draw=lambda folder: drawn.append(sorted(own.name for own in folder.iterdir())))
+    await bench.work()
+    assert drawn == [["attempt-1"], ["attempt-1", "attempt-2"]]

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -304,3 +305,21 @@ async def test_the_clock_is_the_callers(house: House):
     await house.validate(await house.register(), now=lambda: "2026-01-12T10:00:00Z")
     await house.released()
     assert [entry.at for entry in await house.registry.entries()][1:] == ["2026-01-12T10:00:00Z"] * 2
+
+
+async def test_the_training_s_curves_stand_in_the_report_as_data_and_on_its_page(house: House):
+    cause = await house.register()
+    job = house.root / "jobs" / "job-1"
+    (job / "curve.json").write_text('{"names": ["loss"], "points": []}')
+    (job / "loss.svg").write_text("<svg>falls</svg>")
+    await house.validate(cause)
+    assert (house.report() / "curve.json").read_text() == (job / "curve.json").read_text()
+    page = (house.report() / "report.html").read_text("utf-8")
+    assert "Training, as it went" in page
+    assert base64.b64encode(b"<svg>falls</svg>").decode() in page
+    assert "<svg>falls" not in page, "a picture's style would reach the page"
+
+
+async def test_a_training_without_curves_leaves_no_empty_part(house: House):
+    await house.validate(await house.register())
+    assert "Training, as it went" not in (house.report() / "report.html").read_text("utf-8")
