@@ -57,15 +57,22 @@ class Bands:
 
     @classmethod
     def _sorted(cls, rows: U32, sketches: U32, told: U32) -> "Bands":
-        order = np.argsort(told, axis=1, kind="stable")
-        return cls(rows, sketches, np.take_along_axis(told, order, 1), order.astype(np.uint32))
+        """What is sorted are hashes with their places behind them: no two are equal, so any way of sorting is stable."""
+        both = told.astype(np.uint64) << np.uint64(32) | np.arange(len(rows), dtype=np.uint64)
+        both.sort(axis=1)
+        return cls(rows, sketches, (both >> np.uint64(32)).astype(np.uint32), both.astype(np.uint32))
 
-    def meets(self, asked: "Bands") -> tuple[I64, I64]:
-        """Pairs (place in `asked`, place here) that share a band, each once."""
+    def meets(self, asked: "Bands", *, earlier: bool = False) -> tuple[I64, I64]:
+        """Pairs (place in `asked`, place here) that share a band, each once. `earlier`: only with rows of smaller numbers; of
+        one set with itself that gives every two once, whom CROWD leaves out or not."""
         found = [np.empty(0, np.int64)]
         for band in range(BANDS):
             one, other = _equal(asked.hashes[band], self.hashes[band])
-            found.append(asked.order[band][one].astype(np.int64) << 32 | self.order[band][other])
+            mine, theirs = asked.order[band][one], self.order[band][other]
+            if earlier:
+                before = self.rows[theirs] < asked.rows[mine]
+                mine, theirs = mine[before], theirs[before]
+            found.append(mine.astype(np.int64) << 32 | theirs)
         pairs = np.unique(np.concatenate(found))
         return pairs >> 32, pairs & 0xFFFFFFFF
 

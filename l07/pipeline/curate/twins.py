@@ -67,7 +67,7 @@ class Twins:
 def _near(asked: Bands, part: Bands, least: float) -> dict[tuple[int, int], float]:
     """Pairs that share a band and whose sketches agree."""
     found: dict[tuple[int, int], float] = {}
-    one, other = part.meets(asked)
+    one, other = part.meets(asked, earlier=part is asked)
     different = asked.rows[one] != part.rows[other]
     one, other = one[different], other[different]
     for start in range(0, len(one), BLOCK):

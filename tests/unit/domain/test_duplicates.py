@@ -86,6 +86,9 @@ def test_every_two_that_share_a_band_meet_once_and_parts_give_what_the_whole_giv
     expected = {(a, b) for a in range(300) for b in range(300) if (lines[a] == lines[b]).all(axis=1).any()}
     whole = a_band(*sketches)
     assert set(zip(*(side.tolist() for side in whole.meets(whole)), strict=True)) == expected
+    assert [*zip(*(side.tolist() for side in whole.meets(whole, earlier=True)), strict=True)] == sorted(
+        (a, b) for a, b in expected if b < a
+    )
     parts = [a_band(*sketches[:90]), a_band(*sketches[90:], first=90)]
     hashes, order = Bands.joined_order(parts)
     assert (hashes == whole.hashes).all()
@@ -98,6 +101,10 @@ def test_of_a_flood_of_copies_each_meets_the_oldest_alone() -> None:
     one, other = flood.meets(flood)
     assert len(one) == (CROWD + 50) * CROWD
     assert other.max() == CROWD - 1
+    every_two = {tuple(sorted(pair)) for pair in zip(one.tolist(), other.tolist(), strict=True) if pair[0] != pair[1]}
+    assert {
+        (b, a) for a, b in zip(*(side.tolist() for side in flood.meets(flood, earlier=True)), strict=True)
+    } == every_two
 
 
 def test_prompts_tool_lists_and_tool_outputs_are_not_sketched() -> None:
