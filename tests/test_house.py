@@ -45,7 +45,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "sqlite3": ("l07/backends/sqlite",),
     "pyarrow": ("l07/backends/parquet",),
     "cryptography": ("l07/domain/seal.py",),
-    "re2": ("l07/domain/scrub", "l07/domain/injection"),
+    "re2": ("l07/domain/gate.py", "l07/domain/scrub", "l07/domain/injection"),
     "prometheus_client": ("l07/service/health.py",),
     "uvloop": ("l07/service/entry.py",),
     "cloudevents": ("l07/events/cloudevents.py",),

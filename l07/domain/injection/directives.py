@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import re2
 
+from l07.domain.gate import Gate, options
 from l07.domain.injection.disguise import closed, payloads, plain
-from l07.domain.injection.wordings import DIRECTIVES, Directive
+from l07.domain.injection.wordings import DIRECTIVES, ENGLISH, OTHERS, Directive
 from l07.domain.remembered import ByteBoundCache
 
 BEHIND, AHEAD = 160, 400  # characters around a find that belong to it; behind, at most to the sentence's beginning
@@ -24,18 +25,8 @@ _ENCODED = r"[a-z0-9+/_-]{32,}|vtaber|qvfertneq|bireevqr|vafgehpgvba|cerivbhf|nf
 _SPREAD = r"(?:^|[^a-z0-9])(?:[a-z0-9][ ._-]){7}"  # s p r e a d
 
 
-def _compile() -> tuple[Any, Sequence[Any]]:
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 64 << 20  # states of all patterns at once; an automaton without room would find nothing
-    gate = re2.Set.SearchSet(options)
-    for pattern in (*(directive.pattern for directive in DIRECTIVES), _ENCODED, _SPREAD):
-        gate.Add(pattern)
-    gate.Compile()
-    return gate, [re2.compile(directive.pattern, options) for directive in DIRECTIVES]
-
-
-_GATE, _PATTERNS = _compile()
+_GATE = Gate(*([directive.gate for directive in some] for some in (ENGLISH, OTHERS)), (_ENCODED, _SPREAD))
+_PATTERNS = [re2.compile(directive.pattern, options()) for directive in DIRECTIVES]
 _IS_ENCODED, _IS_SPREAD = len(DIRECTIVES), len(DIRECTIVES) + 1
 
 
@@ -70,7 +61,7 @@ def _read(outputs: Sequence[str]) -> dict[str, Reading]:
     """All through the gate, then those that it marks through the patterns: automata that take turns push each other out of
     the processor's cache."""
     texts = [plain(output) for output in outputs]
-    marked = [_GATE.Match(text) for text in texts]
+    marked = _GATE.marked(texts)
     return {
         output: _marked(output, text, kinds) if kinds else Reading(text, ())
         for output, text, kinds in zip(outputs, texts, marked, strict=True)
@@ -81,7 +72,7 @@ def _marked(output: str, text: str, kinds: Sequence[int]) -> Reading:
     seen = text
     if _IS_SPREAD in kinds:
         seen = closed(text)
-        kinds = _GATE.Match(seen) or ()
+        kinds = _GATE.marked([seen])[0]
     hidden = _hidden(output) if _IS_ENCODED in kinds else ()
     return Reading(text, (*_of_text(seen, kinds), *hidden))
 
@@ -98,7 +89,7 @@ def _hidden(raw: str) -> Iterator[Passage]:
     """An order that was encoded was not meant for a person: its kinds count, and that it was hidden."""
     for payload in payloads(raw):
         text = plain(payload)
-        for passage in _of_text(text, _GATE.Match(text) or ()):
+        for passage in _of_text(text, _GATE.marked([text])[0]):
             strength = either((passage.strength, HIDDEN))
             yield Passage(0, passage.text, strength, passage.kinds | {"hidden"})
 

@@ -25,7 +25,14 @@ class Directive:
             text = text.replace(name, words)
         return text
 
+    @property
+    def gate(self) -> str:
+        """Found in every text in which the pattern is found: each character beyond ASCII is a letter, for classes of
+        Unicode make an automaton large."""
+        return self.pattern.replace(r"[\pL\pN$€£#@]", rf"[{_LETTERS}0-9$#@]").replace(r"\pL", f"[{_LETTERS}]")
 
+
+_LETTERS = r"A-Za-z\x{80}-\x{10ffff}"
 LISTS = {
     "AGENT": r"(?:(?:ai|a i|virtual|helpful|digital|llm|language) )?(?:ai|llms?|gpt(?:[0-9a-z.-]{0,8})|claude|gemini|"
     r"llama|chatgpt|copilot|language models?|assistants?|chat ?bots?|bots?|agents?|models?)",

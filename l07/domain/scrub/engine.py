@@ -1,6 +1,7 @@
-"""All rules over the texts of a row: those that were not seen lately go through one pass of a google-re2 Set to see
-which rules can find anything, then through only those."""
+"""All rules over the texts of a row: those that were not seen lately go through a gate to see which rules can find
+anything, then through only those."""
 
+import re
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -9,14 +10,16 @@ from typing import Any, NamedTuple
 
 import re2
 
+from l07.domain.gate import Gate, options
 from l07.domain.remembered import MOST, ByteBoundCache, size_of
 from l07.domain.scrub.compiled import walk
 from l07.domain.scrub.personal import personal
-from l07.domain.scrub.rules import Rule, options
+from l07.domain.scrub.rules import Rule
 from l07.domain.scrub.secrets import secrets
 from l07.domain.scrub.texts import joined, told
 
 BEFORE = 48  # bytes before a find that its check may look at
+_DIGITS = re.compile(r"(?i)\[0-9|0-9a-f")  # what such a gate is at depends on how many digits it has seen
 PIECE = 1000  # characters that go through the gate together, and through a rule if they have to
 
 
@@ -38,11 +41,11 @@ class Engine:
 
     def __init__(self, rules: Sequence[Rule], *, remembered: int = MOST) -> None:
         """`remembered`: bytes of what was found lately, twice."""
+        by_digits = [rule for rule in rules if _DIGITS.search(rule.gate or rule.pattern)]
+        by_words = [rule for rule in rules if rule not in by_digits]
         self._rules = rules
-        self._gate = re2.Set.SearchSet(options())
-        for rule in rules:
-            self._gate.Add(rule.gate or rule.pattern)
-        self._gate.Compile()
+        self._order = [rules.index(rule) for rule in (*by_words, *by_digits)]
+        self._gate = Gate(*([rule.gate or rule.pattern for rule in some] for some in (by_words, by_digits)))
         self._patterns = [re2.compile(rule.pattern, options()) for rule in rules]
         self._nothing = walk.Nothing() if walk and remembered else None
         self._memory = ByteBoundCache[tuple[_Found, ...]](remembered, size_of=size_of)
@@ -68,9 +71,10 @@ class Engine:
         """What is in each, without the memory; the finds of a text in the order of their rules."""
         made: dict[str, tuple[_Found, ...]] = dict.fromkeys(texts, ())
         marked: dict[int, list[_Piece]] = {}
-        for piece in _pieces(texts):
-            for number in self._gate.Match(piece.row) or ():
-                marked.setdefault(number, []).append(piece)
+        pieces = list(_pieces(texts))
+        for piece, places in zip(pieces, self._gate.marked([piece.row for piece in pieces]), strict=True):
+            for place in places:
+                marked.setdefault(self._order[place], []).append(piece)
         for number in sorted(marked):
             rule, pattern = self._rules[number], self._patterns[number]
             for piece in marked[number]:

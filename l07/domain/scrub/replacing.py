@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import re2
 
+from l07.domain.gate import options
 from l07.domain.scrub.compiled import walk
-from l07.domain.scrub.rules import options
 from l07.domain.scrub.texts import closed, is_long_number, opened
 
 LITERAL = 200  # characters; a longer value costs an automaton more than a search

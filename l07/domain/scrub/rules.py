@@ -5,9 +5,6 @@ written as backslash and n is there as \\x01 and a line feed: `\\nAKIA...` has i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import re2
 
 END = r"(?:[^0-9A-Za-z_-]|\z)"
 QUOTE = r"\\*[\"'`]"
@@ -25,14 +22,6 @@ SAID = (
 BETWEEN = rf"{SAID}|\s+(?:{QUOTE})?)"  # or nothing but a space: for values that no word can be taken for
 SAID += ")"
 NEAR = rf"(?:{BETWEEN}|[^0-9A-Za-z\x00]{{1,16}}?)"  # or any marks: for values that have a shape of their own
-
-
-def options() -> Any:
-    """How every pattern is compiled."""
-    made = re2.Options()
-    made.log_errors = False
-    made.max_mem = 64 << 20
-    return made
 
 
 def whole(value: str, before: str) -> str:

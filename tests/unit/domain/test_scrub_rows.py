@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+import re2
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import l07.domain.scrub.rules as shapes
+from l07.domain.gate import options
 from l07.domain.plants.secrets import KINDS, plant
 from l07.domain.remembered import ByteBoundCache, size_of
 from l07.domain.scrub import Policy, Scrubbed, scrub, scrub_all
@@ -123,7 +124,7 @@ def test_a_rule_has_one_group_and_that_is_the_value() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.gate], ids=lambda rule: rule.kind)
 def test_the_gate_is_found_wherever_a_rule_finds(rule: Rule) -> None:
-    gate, pattern = (shapes.re2.compile(text, shapes.options()) for text in (rule.gate, rule.pattern))
+    gate, pattern = (re2.compile(text, options()) for text in (rule.gate, rule.pattern))
 
     @settings(
         max_examples=15,
