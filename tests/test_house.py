@@ -48,6 +48,9 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "re2": ("l07/domain/gate.py", "l07/domain/scrub", "l07/domain/injection"),
     "prometheus_client": ("l07/service/health.py",),
     "uvloop": ("l07/service/entry.py",),
+    "tensorboard": ("l07/backends/reporters/tensorboard.py",),
+    "mlflow": ("l07/backends/reporters/mlflow.py",),
+    "wandb": ("l07/backends/reporters/wandb.py",),
     "cloudevents": ("l07/events/cloudevents.py",),
 }
 

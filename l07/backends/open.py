@@ -1,13 +1,13 @@
 """Settings -> backends. Each brand is imported only when it is asked for."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l07.backends.address import Access, Address, address_of
 from l07.errors import BadSetting
-from l07.ports import Bus, Curator, ExampleBuffer, Trainer
+from l07.ports import Bus, Curator, ExampleBuffer, Reporter, Trainer
 from l07.settings import Settings
 
 if TYPE_CHECKING:
@@ -230,3 +230,12 @@ def open_meter(settings: Settings) -> Callable[[], float | None]:
     from l07.backends.energy import Meter
 
     return Meter()
+
+
+def open_reporters(settings: Settings) -> Mapping[str, Callable[[], Reporter]]:
+    """Trackers by name; see `backends.reporters`. Raises ReporterUnusable (E7731)."""
+    if not settings.training.reporters:
+        return {}
+    from l07.backends.reporters import reporters
+
+    return reporters(settings)

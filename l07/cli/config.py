@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import SecretStr
 
 from l07.backends.address import masked
-from l07.backends.open import check_urls
+from l07.backends.open import check_urls, open_reporters
 from l07.cli.access import loaded
 from l07.cli.console import Console
-from l07.errors import BadSetting
+from l07.errors import BadSetting, ReporterUnusable
 from l07.settings import Loaded, Settings, leaves
+
+MASKED = ("buffer.url", "bus.url", "training.mlflow_uri")  # a URL may hold a password
 
 
 def show(args: argparse.Namespace, console: Console) -> int:
@@ -47,7 +49,7 @@ def check(args: argparse.Namespace, console: Console) -> int:
 
 def _rows(found: Loaded) -> Iterator[dict[str, Any]]:
     for name, value, description in leaves(found.settings):
-        shown = masked(value) if name in ("buffer.url", "bus.url") else _plain(value)
+        shown = masked(value) if name in MASKED else _plain(value)
         yield {"name": name, "value": shown, "origin": _origin(name, found), "description": description}
 
 
@@ -74,10 +76,11 @@ def _text(value: Any) -> str:
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    try:
-        check_urls(settings)
-    except BadSetting as err:
-        yield str(err)
+    for look in (check_urls, open_reporters):
+        try:
+            look(settings)
+        except (BadSetting, ReporterUnusable) as err:
+            yield str(err)
     yield from _folder_problems(settings.data_dir)
     for name, track in settings.tracks.items():
         if track.golden and not Path(track.golden).is_file():

@@ -109,6 +109,8 @@ from l07.errors.jobs import (
     JobTaken,
     LossNotFinite,
     NothingToTrainOn,
+    ReporterDown,
+    ReporterUnusable,
     TemplateUnfit,
     TrainExtraMissing,
 )
@@ -288,6 +290,8 @@ __all__ = [
     "Refused",
     "ReleaseIncomplete",
     "ReplayBeyond",
+    "ReporterDown",
+    "ReporterUnusable",
     "RlhfNotBuilt",
     "SealMissing",
     "SealOfAnother",

@@ -118,3 +118,15 @@ class BudgetSpent(ChildError, Poison):
     """What a training job, or its track in this month, may take in seconds or money is spent; the message says how to go on."""
 
     code = "E7730"
+
+
+class ReporterUnusable(Fatal):
+    """A tracker that the settings name cannot be told anything: its library is not installed, or nobody said where it is."""
+
+    code = "E7731"
+
+
+class ReporterDown(Transient):
+    """A tracker did not take what it was told of a training; it is told no more of this attempt, and the job goes on."""
+
+    code = "E7732"

@@ -24,7 +24,7 @@ from l07.ports.buffer import (
 )
 from l07.ports.bus import Bus, Merged, Slice, Start, Subscription
 from l07.ports.files import ArtifactStore, Entry, Lease, Leases, Ledger
-from l07.ports.work import Curated, CurateRequest, Curator, Progress, Trainer
+from l07.ports.work import Curated, CurateRequest, Curator, Progress, Reporter, Trainer, Watcher
 
 __all__ = [
     "Applied",
@@ -49,6 +49,7 @@ __all__ = [
     "Part",
     "Position",
     "Progress",
+    "Reporter",
     "Seal",
     "SealedBatch",
     "SealedRow",
@@ -59,4 +60,5 @@ __all__ = [
     "Trail",
     "Trainer",
     "Unreadable",
+    "Watcher",
 ]

@@ -63,3 +63,26 @@ class Trainer(Protocol):
     ) -> Mapping[str, Any]:
         """The content of result.json. Raises a ChildError with its code: killed, out of memory, hung, no [train] extra, or what the child itself said."""
         ...
+
+
+class Reporter(Protocol):
+    """A tracker that is told one attempt of a job: its beginning, its steps, its end, in this order and from one thread. Each
+    raises ReporterDown (E7732) where the tracker does not take it."""
+
+    def begin(self, job: str, attempt: int, about: Mapping[str, Any]) -> None: ...
+
+    def tell(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def end(self, state: str) -> None:
+        """COMPLETED, FAILED, or CUT_OFF: preempted, cancelled, taken over."""
+        ...
+
+
+class Watcher(Protocol):
+    """Whoever is told an attempt, however many trackers that are; raises nothing and holds up nobody."""
+
+    def begin(self, job: str, attempt: int, about: Mapping[str, Any]) -> None: ...
+
+    def tell(self, line: Mapping[str, Any]) -> None: ...
+
+    async def end(self, state: str) -> None: ...

@@ -157,7 +157,7 @@ async def joined(
         leases = backends.open_leases(settings)
         worker = Worker(bus, ports, leases, report, stop)
         if "train" in consumers:
-            worker.meter = backends.open_meter(settings)
+            worker.meter, worker.trackers = backends.open_meter(settings), backends.open_reporters(settings)
         control = Control(bus, ports, leases, report, health, stop, worker)
         if buffer is not None:
             exports = backends.open_ledger(settings, "exports")

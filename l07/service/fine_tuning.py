@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from l07.backends import curves
@@ -25,6 +26,7 @@ from l07.service.curating import Dataset, DatasetCurator
 from l07.service.folder import with_config, with_track
 from l07.service.ingesting import now_text
 from l07.service.registering import ModelRegistry
+from l07.service.reporting import Reporting
 from l07.settings import Settings
 
 log = logging.getLogger("l07.service")
@@ -228,6 +230,7 @@ class FineTuningEngine:
         return Desk(
             folder.jobs, folder.registry, folder.store, folder.bases, folder.trainer, run.settings,
             now=now_text, publish_progress=progress, key_file=folder.key_file, meter=folder.meter, draw=curves.write,
+            watcher=partial(Reporting, folder.trackers),
         )  # fmt: skip
 
     def _adopt(self, run: Run, ident: str) -> None:

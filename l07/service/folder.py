@@ -11,6 +11,7 @@ from l07.domain.erasure import Tombstones
 from l07.domain.job import JobConfig
 from l07.ports import ArtifactStore, Curator, Ledger, Trainer
 from l07.service.ingesting import open_erasures
+from l07.service.reporting import Makers
 from l07.settings import Lora, Settings
 
 PURPOSE = "LearningService"
@@ -29,6 +30,7 @@ class DataFolder:
     trainer: Trainer
     curator: Curator
     meter: Callable[[], float | None] = lambda: None  # joules; see `pipeline.train.Desk`
+    trackers: Makers = field(default_factory=dict)
     erased: Tombstones = field(default_factory=Tombstones)  # as of its opening
 
     @property
@@ -56,6 +58,7 @@ class DataFolder:
                 trainer=backends.open_trainer(settings),
                 curator=InlineCurator(),
                 meter=backends.open_meter(settings),
+                trackers=backends.open_reporters(settings),
                 erased=erasures.tombstones,
             )
 

@@ -25,6 +25,7 @@ from l07.ports import Bus, Lease, Leases
 from l07.routes import Ports
 from l07.service.entry import ended
 from l07.service.ingesting import Report, now_text
+from l07.service.reporting import Makers, Reporting
 from l07.settings import Settings
 
 log = logging.getLogger("l07.control")
@@ -53,6 +54,7 @@ class Worker:
     stop: asyncio.Event
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
     meter: Callable[[], float | None] = lambda: None  # joules; see `Desk`
+    trackers: Makers = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -154,6 +156,7 @@ class Worker:
             p.jobs, p.registry, p.store, p.bases, p.trainer, p.settings, now=now_text,
             publish_progress=partial(self.progress, telling), key_file=p.key_file,
             tell=self.report, meter=self.meter, draw=curves.write,
+            watcher=partial(Reporting, self.trackers),
         )  # fmt: skip
 
     # -------------------------------------------------------------- progress

@@ -1,6 +1,6 @@
 """Settings of training, validation and models."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -61,6 +61,13 @@ class Training(Group):
         None, ge=0, description="what an hour of the trainer's machine costs; unset: seconds are told, and no money"
     )
     currency: str = Field("USD", min_length=1, max_length=8, description="of the price and of budgets")
+    reporters: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        (), description="trackers that are told each attempt; each is an extra: `pip install 'l07[mlflow]'`"
+    )
+    mlflow_uri: str = Field("", description="MLflow's server, such as http://HOST:PORT; empty: MLFLOW_TRACKING_URI")
+    wandb_mode: Literal["offline", "online"] = Field(
+        "offline", description="offline: into the data folder, for `wandb sync`; online needs WANDB_API_KEY"
+    )
     canaries: int = Field(
         8,
         ge=0,

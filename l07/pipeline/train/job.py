@@ -20,7 +20,8 @@ from l07.pipeline.parentage import parents_of
 from l07.pipeline.train import budget
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.pipeline.train.identity import identify
-from l07.ports import ArtifactStore, Entry, Ledger, Progress, Trainer
+from l07.pipeline.train.telling import Nobody, about
+from l07.ports import ArtifactStore, Entry, Ledger, Progress, Trainer, Watcher
 from l07.settings import Settings
 
 log = logging.getLogger("l07.train")
@@ -42,6 +43,7 @@ class Desk:
     clock: Callable[[], float] = time.monotonic
     meter: Callable[[], float | None] = lambda: None  # joules since some time in the past; None: not to be read here
     draw: Callable[[Path], None] = lambda folder: None  # the curves of a job's folder, as files, after each attempt
+    watcher: Callable[[], Watcher] = Nobody  # told each attempt
     tell: Callable[[Mapping[str, Any]], None] = lambda line: None  # progress for a person; no prompts
 
     async def record(
@@ -126,16 +128,22 @@ async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt:
     """One attempt, no longer than its time limit and what is left of its budget. Raises BudgetSpent (E7730) where that ended it."""
     most = desk.settings.training.timeout_s
     timeout_s = most if limit is None else min(most, limit.left_s)
-    run = partial(desk.trainer.run, own, timeout_s=timeout_s, on_progress=_progress(ident, attempt, desk))
+    watcher, state = desk.watcher(), "CUT_OFF"
+    watcher.begin(ident, attempt, about(job, own))
+    progress = _progress(ident, attempt, watcher, desk)
+    run = partial(desk.trainer.run, own, timeout_s=timeout_s, on_progress=progress)
     try:
         await budget.measured(run, own, clock=desk.clock, meter=desk.meter)
+        state = "COMPLETED"
     except ChildError as err:
+        state = "FAILED"
         if not isinstance(err, ChildTimedOut) or limit is None or limit.left_s > most:
             raise
         took_s = attempts.spent_by(own).seconds
         raise budget.broken(replace(limit, spent_s=limit.spent_s + took_s), job, desk.settings) from err
     finally:
         desk.draw(own.parent)
+        await watcher.end(state)
 
 
 def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
@@ -174,10 +182,11 @@ async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path,
     return own
 
 
-def _progress(job: str, attempt: int, desk: Desk) -> Progress:
+def _progress(job: str, attempt: int, watcher: Watcher, desk: Desk) -> Progress:
     numbers = iter(range(1_000_000_000))
 
     async def report(line: Mapping[str, Any]) -> None:
+        watcher.tell(line)
         await desk.publish_progress(job, attempt, next(numbers), line)
 
     return report
