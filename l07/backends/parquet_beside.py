@@ -89,7 +89,8 @@ def _write_curriculum(output: Path, members: Everyone, rules: CurateRules) -> di
             "rank_shuffled": pa.array(made.rank_shuffled[order]),
         }
     )
-    pq.write_table(table, output / CURRICULUM, compression="zstd")
+    repeated = ["stage", "difficulty"]
+    pq.write_table(table, output / CURRICULUM, compression="zstd", compression_level=3, use_dictionary=repeated)
     return said(made, pacing)
 
 
@@ -112,6 +113,8 @@ def _curriculum(members: Everyone, rules: CurateRules, pacing: Pacing) -> Curric
 
 def _as_met(codes: Column) -> I64:
     """The same numbers in the order in which the rows name them: a sum of floats depends on its order."""
+    if (np.diff(np.maximum.accumulate(codes), prepend=-1) <= 1).all():
+        return codes.astype(np.int64)  # they are: each new one is the next number
     first = np.full(int(codes.max(initial=-1)) + 1, len(codes))
     first[codes[::-1]] = np.arange(len(codes))[::-1]
     ranks = np.empty(len(first), np.int64)

@@ -55,14 +55,16 @@ class ProcessCurator:
         return await self._in_worker(erased_in, (folder, tombstones))
 
     async def summary(self, folder: Path) -> Mapping[str, Any]:
-        return await self._in_worker(read_summary, folder)
+        return await self._in_worker(read_summary, folder, swept=False)
 
-    async def _in_worker(self, work: Callable[[Any], Result], argument: object) -> Result:
+    async def _in_worker(self, work: Callable[[Any], Result], argument: object, *, swept: bool = True) -> Result:
+        """Not `swept`: what it leaves behind is too little to be collected."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _swept, work, argument)
+            call = partial(_swept, work) if swept else work
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call, argument)
         except BrokenProcessPool as err:
             pool, self._pool = self._pool, None
             if pool is not None:
@@ -120,10 +122,18 @@ def _swept(work: Callable[[Any], Result], argument: object) -> Result:
     try:
         return work(argument)
     finally:
-        gc.collect()
-        if not gc.get_freeze_count():
-            gc.freeze()
-        give_back_memory()
+        _sweep()
+
+
+_frozen: list[bool] = []  # once it is not empty; to ask the collector for the number would count all that is frozen
+
+
+def _sweep() -> None:
+    gc.collect()
+    if not _frozen:
+        gc.freeze()
+        _frozen.append(True)
+    give_back_memory()
 
 
 def build_version(request: CurateRequest) -> Curated:

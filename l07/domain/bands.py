@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from l07.domain.arrays import distinct
 from l07.domain.scheme import BANDS, PERMUTATIONS, ROWS
 
 try:
@@ -73,7 +74,7 @@ class Bands:
                 before = self.rows[theirs] < asked.rows[mine]
                 mine, theirs = mine[before], theirs[before]
             found.append(mine.astype(np.int64) << 32 | theirs)
-        pairs = np.unique(np.concatenate(found))
+        pairs = distinct(np.concatenate(found))
         return pairs >> 32, pairs & 0xFFFFFFFF
 
     def places(self, rows: I64) -> I64:
@@ -96,8 +97,11 @@ def _hashes(sketches: U32) -> U32:
 def _equal(asked: U32, here: U32) -> tuple[I64, I64]:
     """Places of equal values in two sorted arrays; at most CROWD of `here` for one of `asked`."""
     first = np.searchsorted(here, asked, side="left")
-    count = np.minimum(np.searchsorted(here, asked, side="right") - first, CROWD)
-    one = np.repeat(np.arange(len(asked)), count)
+    first[first == len(here)] = 0  # greater than all: not equal to the least
+    met = np.flatnonzero(here[first] == asked) if len(here) else np.empty(0, np.int64)
+    first = first[met]
+    count = np.minimum(np.searchsorted(here, asked[met], side="right") - first, CROWD)
+    one = np.repeat(met, count)
     within = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
     return one, np.repeat(first, count) + within
 

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from l07.domain.arrays import order_of
+
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -80,19 +82,30 @@ class Curriculum:
 def curriculum(runs: Runs, draws: U64, control: U64, *, pacing: Pacing) -> Curriculum:
     """The order for these rows. `draws` and `control`: a random number a run, of the order within a stage and of the
     control arm. Only tasks of train rows speak: nothing of validation or test shows in the order."""
-    hardness = difficulty(runs)
     place = np.flatnonzero(runs.learnt)
-    by_difficulty = np.lexsort((draws[place], runs.structural[place], hardness[place]))
-    stage = np.empty(len(place), np.int64)
-    stage[by_difficulty] = _stage_of_rank(len(place))
-    paced = by_difficulty[_by_competence(draws[place][by_difficulty])] if pacing == "competence" else None
-    order = np.lexsort((draws[place], stage)) if paced is None else paced
-    return Curriculum(place, hardness[place], stage, _ranks(order), _ranks(np.lexsort((place, control[place]))))
+    hardness, structural, drawn = difficulty(runs, place), runs.structural[place], draws[place]
+    stage = _stages(hardness, structural, drawn)
+    if pacing == "competence":
+        by_difficulty = np.lexsort((drawn, structural, hardness))
+        order = by_difficulty[_by_competence(drawn[by_difficulty])]
+    else:
+        each = [np.flatnonzero(stage == number) for number in range(len(STAGES))]
+        order = np.concatenate([rows[order_of(drawn[rows])] for rows in each])
+    return Curriculum(place, hardness, stage, _ranks(order), _ranks(order_of(control[place])))
 
 
-def _stage_of_rank(count: int) -> I64:
-    ends = np.round(np.cumsum(list(SHARES.values())) * count).astype(np.int64)
-    return np.searchsorted(ends[:-1], np.arange(count), side="right")
+def _stages(hardness: F64, structural: F64, draws: U64) -> I64:
+    """The shares of the rows in the order of difficulty, of which only the rows next to a limit are brought into order."""
+    ends = np.round(np.cumsum(list(SHARES.values())) * len(hardness)).astype(np.int64)
+    ordered = np.sort(hardness)
+    stage = np.zeros(len(hardness), np.int64)
+    for end in ends[:-1].tolist():
+        if end < len(ordered):
+            tied = np.flatnonzero(hardness == ordered[end])
+            first = int(np.searchsorted(ordered, ordered[end]))
+            stage += hardness > ordered[end]
+            stage[tied[np.lexsort((draws[tied], structural[tied]))[end - first :]]] += 1
+    return stage
 
 
 def _ranks(order: npt.NDArray[np.intp]) -> I64:
@@ -120,8 +133,8 @@ def _by_competence(draws: U64) -> I64:
 # ------------------------------------------------------------------ difficulty
 
 
-def difficulty(runs: Runs) -> F64:
-    """0-1, of every run: how often runs of its task are expected to fail."""
+def difficulty(runs: Runs, places: I64 | None = None) -> F64:
+    """0-1, of these runs, or of all: how often runs of its task are expected to fail."""
     spoken = np.zeros(int(runs.task.max(initial=-1)) + 1, bool)
     spoken[runs.task[runs.learnt]] = True
     counts = runs.judged & spoken[runs.task]
@@ -130,9 +143,10 @@ def difficulty(runs: Runs) -> F64:
     kinds = np.zeros(len(spoken), np.int64)
     kinds[runs.task[::-1]] = runs.kind[::-1]  # of a task's first run
     rates = _shrunk(fails, attempts, kinds, spoken)
-    known, hard = np.minimum(1.0, attempts / ENOUGH_ATTEMPTS)[runs.task], rates[runs.task]
+    task, structural = (runs.task, runs.structural) if places is None else (runs.task[places], runs.structural[places])
+    known, hard = np.minimum(1.0, attempts / ENOUGH_ATTEMPTS)[task], rates[task]
     unsure = known < 1
-    scaled = _on_scale(runs, unsure, np.sort(rates[spoken & (attempts >= ENOUGH_ATTEMPTS)]))
+    scaled = _on_scale(runs, structural[unsure], np.sort(rates[spoken & (attempts >= ENOUGH_ATTEMPTS)]))
     hard[unsure] = known[unsure] * hard[unsure] + (1 - known[unsure]) * scaled
     return np.asarray(np.round(hard, 6))
 
@@ -141,7 +155,7 @@ def _shrunk(fails: F64, attempts: F64, kinds: I64, spoken: Flags) -> F64:
     """Fail rates of tasks, each drawn towards the mean of its kind as if `weight` more attempts had failed so often."""
     everyone = _prior(fails[spoken], attempts[spoken]) or (0.5, DEFAULT_WEIGHT)
     rates = np.zeros(len(fails))
-    for kind in np.unique(kinds[spoken]).tolist():
+    for kind in np.flatnonzero(np.bincount(kinds[spoken])).tolist():
         at = spoken & (kinds == kind)
         mean, weight = _prior(fails[at], attempts[at]) or everyone
         rates[at] = (fails[at] + mean * weight) / (attempts[at] + weight)
@@ -160,14 +174,17 @@ def _prior(fails: F64, attempts: F64) -> tuple[float, float] | None:
     return mean, float(np.clip(mean * (1 - mean) / between - 1, *WEIGHTS))
 
 
-def _on_scale(runs: Runs, some: Flags, rates: F64) -> F64:
-    """The structural difficulty of some runs as the fail rate of the same rank; as it is, where few rates are known."""
-    wanted = runs.structural[some]
+def _on_scale(runs: Runs, wanted: F64, rates: F64) -> F64:
+    """These structural difficulties as the fail rates of the same rank; as they are, where few rates are known."""
     if len(rates) < ENOUGH_TASKS:
         return wanted
     order = np.sort(runs.structural[runs.learnt])
-    low, high = (np.searchsorted(order, wanted, side=side) for side in ("left", "right"))
-    return np.asarray(np.interp((low + high) / 2 / max(len(order), 1), np.linspace(0, 1, len(rates)), rates))
+    turn = np.argsort(wanted)  # a search for one after the other, as they rise, stays in the processor's cache
+    rising = wanted[turn]
+    low, high = (np.searchsorted(order, rising, side=side) for side in ("left", "right"))
+    out = np.empty(len(wanted))
+    out[turn] = np.interp((low + high) / 2 / max(len(order), 1), np.linspace(0, 1, len(rates)), rates)
+    return out
 
 
 def said(made: Curriculum, pacing: Pacing) -> dict[str, Any]:

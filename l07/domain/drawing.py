@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from l07.domain.arrays import distinct
 from l07.domain.selection import keyed_hash, shares
 
 U64 = npt.NDArray[np.uint64]
@@ -44,13 +45,27 @@ def stratified_cap(draws: U64, strata: I64, limit: int, *, seed: int) -> I64:
 def reservoir(draws: U64, sources: I64, domains: I64, size: int, *, seed: int) -> I64:
     """Places of at most `size` rows of each source, rising; each of its domains has as many as it can, none more than
     the others need to leave."""
-    order = np.lexsort((mixed(draws, seed=seed, purpose="reservoir"), domains, sources))
+    ranks = mixed(draws, seed=seed, purpose="reservoir")
+    some = _lowest_of(ranks, sources.astype(np.int64) << 32 | domains, size)
+    order = np.lexsort((ranks[some], domains[some], sources[some]))
+    rows = some[order]
     first = np.ones(len(order), bool)
-    first[1:] = (np.diff(sources[order]) != 0) | (np.diff(domains[order]) != 0)
+    first[1:] = (np.diff(sources[rows]) != 0) | (np.diff(domains[rows]) != 0)
     starts = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
     turn = np.empty(len(order), np.int64)
     turn[order] = np.arange(len(order)) - starts
-    return lowest_of_each(sources, turn, size)
+    return some[lowest_of_each(sources[some], turn, size)]
+
+
+def _lowest_of(ranks: U64, groups: I64, size: int) -> I64:
+    """Places of the `size` rows with the smallest ranks in each group, rising, without an order among them."""
+    kept = np.ones(len(ranks), bool)
+    for group in distinct(groups).tolist() if size else ():
+        mine = np.flatnonzero(groups == group)
+        if len(mine) > size:
+            limit = np.partition(ranks[mine], size - 1)[size - 1]
+            kept[mine[ranks[mine] > limit]] = False
+    return np.flatnonzero(kept)
 
 
 def lowest_of_each(groups: I64, ranks: I64, size: int) -> I64:

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,50 @@ MANIFEST = "manifest.json"
 READ = (2, SCHEMA)  # what schema 2 lacks has its default
 FRESH_NS = 100_000_000  # so soon a second change may leave the time of the first: such a file is hashed again
 ROW_GROUP = 1024  # rows that are read for the text of one
+NUMBERS_GROUP = 8192  # the same of a file without texts
 AT_ONCE = 65_536  # rows in memory of a file that is written anew without some
 
 _HASHED: dict[tuple[int, int, int, int], str] = {}  # device, inode, bytes, time of the last change -> sha256
 
 
-def write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path, *, repeated: Sequence[str] | None = None) -> None:
+    """`repeated`: columns whose values come again and again, where it is known; the others are not looked through for any."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=3) as file:
+    coded = True if repeated is None else list(repeated)
+    with pq.ParquetWriter(path, table.schema, use_dictionary=coded, compression="zstd", compression_level=3) as file:
         if table.num_rows:  # an empty row group breaks readers that take its size for a batch
-            file.write_table(table, row_group_size=ROW_GROUP if "messages" in table.column_names else None)
+            file.write_table(table, row_group_size=ROW_GROUP if "messages" in table.column_names else NUMBERS_GROUP)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: Sequence[str] = ()) -> pa.Table:
     """`coded`: columns of text with few values, which stay numbers and their names.
 
     Raises DatasetUnreadable (E7103)."""
-    names = None if columns is None else list(columns)
+    with _opened(path, coded) as file:
+        return file.read(columns and list(columns), use_threads=False)
+
+
+def read_rows(
+    path: Path, rows: npt.NDArray[np.int64], columns: Sequence[str] | None = None, *, coded: Sequence[str] = ()
+) -> pa.Table:
+    """These rows, in the order in which they are asked for; only the row groups that have one are read.
+
+    Raises DatasetUnreadable (E7103)."""
+    with _opened(path, coded) as file:
+        sizes = np.array([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
+        ends = np.cumsum(sizes)
+        of_row = np.searchsorted(ends, rows, side="right")
+        groups, place = np.unique(of_row, return_inverse=True)
+        table = file.read_row_groups(groups.tolist(), columns and list(columns), use_threads=False)
+        starts = np.cumsum(sizes[groups]) - sizes[groups]
+        return table.take(pa.array(rows - (ends - sizes)[of_row] + starts[place]))
+
+
+@contextmanager
+def _opened(path: Path, coded: Sequence[str]) -> Iterator[pq.ParquetFile]:
     try:
-        return pq.read_table(path, columns=names, partitioning=None, read_dictionary=list(coded) or None)
+        with pq.ParquetFile(path, read_dictionary=list(coded) or None) as file:
+            yield file
     except (OSError, pa.ArrowException) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from l07.backends.parquet.files import read_manifest, read_table, verify
 from l07.backends.parquet.schema import RUN, STANDING
 from l07.backends.parquet.shards import shards_of
-from l07.backends.parquet.state import State
+from l07.backends.parquet.state import State, state_of
 from l07.domain.attempts import as_said, row_as_said
 from l07.domain.dataset import TABLES, Group, Member
 from l07.domain.scheme import SCHEME
 from l07.errors import DatasetUnreadable
+from l07.pipeline.curate.columns import TABLE_NAMES
 from l07.pipeline.curate.roll import Parent, Roll
 from l07.pipeline.curate.twins import Body
 
@@ -35,15 +36,17 @@ def read_parent(folder: Path) -> Parent:
     manifest = verify(folder)
     if manifest["sketch"] != SCHEME:
         raise DatasetUnreadable(f"{folder}: its sketches are made by {manifest['sketch']}, this release makes {SCHEME}")
-    return parent_of(folder, manifest)
+    return parent_of(folder, manifest, state_of)
 
 
-def parent_of(folder: Path, manifest: Mapping[str, Any]) -> Parent:
-    """The same of files that nobody has to check."""
+def parent_of(
+    folder: Path, manifest: Mapping[str, Any], read: Callable[[Path, Mapping[str, Any]], State] = State.read
+) -> Parent:
+    """The same of files that nobody has to check, and that need not be what the manifest says of them."""
     if "segments" not in manifest:
         roll, find = _unsegmented(folder), partial(_scan, folder)
     else:
-        state = State(folder, manifest)
+        state = read(folder, manifest)
         roll, find = state.roll(), partial(_bodies_of, state)
     return Parent(version=manifest["version"], roll=roll, meaning=manifest["meaning"], bodies=find)
 
@@ -68,9 +71,8 @@ def _bodies_of(state: State, keys: Collection[str]) -> dict[str, Body]:
     asked = sorted(keys)
     found: dict[str, list[str]] = defaultdict(list)
     where = {(shard.table, write): shard.file for shard in shards_of(state.manifest) for write in shard.writes}
-    tables = state.standing.column("table")
     for key, row in zip(asked, state.find(asked), strict=True):
-        table = tables[row].as_py() if row >= 0 else ""
+        table = TABLE_NAMES[state.columns.table[row]] if row >= 0 else ""
         if table:
             found[where[table, int(state.placed[row])]].append(key)
     return {key: body for file, here in sorted(found.items()) for key, body in _texts(state.folder / file, here)}

@@ -18,7 +18,7 @@ from l07.backends.parquet.schema import BODY, FACTS, ROW, STORED
 from l07.domain.dataset import TABLES, Member
 
 FAN = 8  # shards or segments of one size that become one of the next
-LARGE = 4096  # rows: such a shard is not merged any more
+LARGE = 1024  # rows: such a shard is not merged any more, for one row that leaves has all of them written anew
 
 
 def tier(rows: int) -> int:

@@ -1,7 +1,11 @@
 """What a version knows of everyone, in segments: each has the runs that one write brought, or that several did which
-were merged since. Runs, sketches and provenance of a segment never change; where its rows stand is a file of its own."""
+were merged since. Runs, sketches and provenance of a segment never change; where its rows stand is a file of its own.
+
+What is asked of all rows is in memory as columns, and stays there for the next version to be built on; digests, features
+and measured scores are read from the files for the rows that somebody asks for."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from l07.backends.parquet.files import read_table
-from l07.backends.parquet.schema import GROUPS, RUN, STANDING
+from l07.backends.parquet.files import read_rows, read_table
+from l07.backends.parquet.schema import RUN, STANDING
 from l07.backends.parquet.sketches import open_bands
+from l07.backends.parquet_beside import Everyone
+from l07.domain.arrays import distinct
 from l07.domain.bands import Bands
 from l07.domain.dataset import Member
 from l07.domain.example import FEATURES, bucket
@@ -21,12 +27,19 @@ from l07.errors import DatasetUnreadable
 from l07.pipeline.curate.columns import DECISION, I64, LEVEL, TABLE, Book, Column, Columns
 from l07.pipeline.curate.roll import F64, Grouping, Roll
 
-CODED = (
-    "task", "source", "domain", "task_type", "batch_id", "model_version", "decision", "table", "group", "split", "subject",
-)  # fmt: skip
+CODED = {
+    "runs": ("task", "source", "domain", "task_type", "batch_id", "model_version"),
+    "standing": ("decision", "table", "group", "split", "subject"),
+}
+ASKED_OF_ALL = {
+    "runs": [name for name in RUN.names if name != "content"],
+    "standing": [name for name in STANDING.names if name not in ("group", "split", "subject", "scores")],
+}
 SEPARATOR = "\x1f"
 FEATURE_COUNT = 13
 LENGTH = FEATURES.index("trace_chars")
+MOST_MEASURED = 200_000  # rows whose features stay in memory: 22 MB
+MOST_ROWS = 1_000_000  # of states that are kept in memory, beside the newest one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,88 +56,120 @@ class Segment:
         return f"{kind}/{self.number:05}.{'bin' if kind == 'sketches' else 'parquet'}"
 
 
-class State:
-    """The columns of a version's segments, in memory but for features and sketches."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Features of rows that were asked for: a source is held against the same rows again and again."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    rows: I64  # rising
+    features: F64
+
+    def of(self, rows: I64) -> tuple[F64, I64]:
+        """Features of these rows, and the places of those that are not here."""
+        out = np.empty((len(rows), FEATURE_COUNT))
+        if not len(self.rows):
+            return out, np.arange(len(rows))
+        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        here = self.rows[at] == rows
+        out[here] = self.features[at[here]]
+        return out, np.flatnonzero(~here)
+
+    def with_(self, rows: I64, features: F64) -> "Measured":
+        """And these; without the old ones, where that are too many. None of `rows` is here."""
+        if len(self.rows) + len(rows) <= MOST_MEASURED:
+            rows, features = np.concatenate([self.rows, rows]), np.concatenate([self.features, features])
+        order = np.argsort(rows)
+        return Measured(rows[order], features[order])
+
+
+class State:
+    """The columns of a version's segments."""
+
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], grouping: Grouping, told: Everyone, placed: Column
+    ) -> None:
+        """`placed`: the number of the write that put each row into its table."""
         self.folder, self.manifest = folder, manifest
         self.segments = [Segment(**one) for one in manifest["segments"]]
-        names = [name for name in RUN.names if name != "features"]
-        self.runs = _joined([read_table(folder / s.file("runs"), names, coded=CODED) for s in self.segments])
-        self.standing = _joined([read_table(folder / s.file("standing"), coded=CODED) for s in self.segments])
-        if len(self.runs) != len(self.standing) or len(self.runs) != sum(s.rows for s in self.segments):
-            raise DatasetUnreadable(f"{folder}: its segments have other numbers of rows than the manifest says")
-        self._length: dict[int, F64] = {}  # by segment
+        self.columns, self.grouping, self.told, self.placed = told.columns, grouping, told, placed
+        self.measured = Measured(np.empty(0, np.int64), np.empty((0, FEATURE_COUNT)))
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Mapping[str, Any]) -> "State":
+        """Raises DatasetUnreadable (E7103)."""
+        parts = [_Part.read(folder, Segment(**one)) for one in manifest["segments"]]
+        told, placed = _joined(parts)
+        grouping = _grouping(read_table(folder / "groups.parquet"), told.columns.tasks)
+        return cls(folder, manifest, grouping, told, placed)
 
     def roll(self) -> "StoredRoll":
-        columns = _columns(self.runs, self.standing)
         return StoredRoll(
-            columns=columns,
-            grouping=_grouping(read_table(self.folder / "groups.parquet"), columns.tasks),
+            columns=self.columns,
+            grouping=self.grouping,
             bands=self.bands,
             find=self.find,
+            keys=self.keys,
             members=self.members,
             features=self.features,
             state=self,
         )
+
+    def at(self, folder: Path) -> "State":
+        """The same in another folder."""
+        moved = copy(self)
+        moved.folder = folder
+        moved.__dict__.pop("bands", None)
+        return moved
 
     @cached_property
     def bands(self) -> list[Bands]:
         there = [(self.folder / segment.file("sketches"), segment.shift) for segment in self.segments]
         return [open_bands(path, shift) for path, shift in there if path.is_file()]
 
-    @cached_property
-    def keys(self) -> pa.Array:
-        return self.runs.column("key").combine_chunks()
-
-    @cached_property
-    def placed(self) -> Column:
-        return np.asarray(self.standing.column("placed").to_numpy())
-
     def find(self, keys: Sequence[str]) -> list[int]:
         """Of many rows few are asked for: those are put into the table that all are held against."""
         wanted = list(dict.fromkeys(keys))
-        places = pc.index_in(self.keys, value_set=pa.array(wanted, pa.string()))
+        if not wanted:
+            return []
+        places = pc.index_in(self.told.keys, value_set=pa.array(wanted, pa.string()))
         rows = np.flatnonzero(pc.is_valid(places).to_numpy(zero_copy_only=False))
         found = dict(
             zip((wanted[place] for place in places.take(pa.array(rows)).to_pylist()), rows.tolist(), strict=True)
         )
         return [found.get(key, -1) for key in keys]
 
+    def keys(self, rows: Sequence[int]) -> list[str]:
+        found: list[str] = self.told.keys.take(pa.array(rows, pa.int64())).to_pylist()
+        return found
+
     def features(self, rows: I64) -> F64:
-        """Read segment by segment: of a million rows they are a hundred megabytes."""
-        out = np.empty((len(rows), FEATURE_COUNT))
+        """Of a million rows they are a hundred megabytes: only those that were asked for last are in memory."""
+        out, missing = self.measured.of(rows)
+        if len(missing):
+            read = features_of(self.rows_in("runs", rows[missing], ["features"]).column("features"))
+            self.measured, out[missing] = self.measured.with_(rows[missing], read), read
+        return out
+
+    def rows_in(self, kind: str, rows: I64, columns: Sequence[str] | None = None) -> pa.Table:
+        """These rows of the files of one kind, in the order in which they are asked for."""
+        found, places = [], []
         for segment in self.segments:
             mine = np.flatnonzero((rows >= segment.first) & (rows < segment.first + segment.rows))
             if len(mine):
-                out[mine] = _features(self._features_in(segment).take(pa.array(rows[mine] - segment.first)))
-        return out
-
-    def length(self) -> F64:
-        """Characters of each run; 0 where it was never measured."""
-        for segment in self.segments:
-            if segment.number not in self._length:
-                self._features_in(segment)
-        return np.concatenate([np.empty(0), *(self._length[segment.number] for segment in self.segments)])
-
-    def _features_in(self, segment: Segment) -> pa.Array:
-        """Who reads them learns the runs' lengths by the way: they are wanted at the end, and reading costs more."""
-        column = read_table(self.folder / segment.file("runs"), ["features"]).column("features").combine_chunks()
-        sizes = pc.list_value_length(column).to_numpy()
-        self._length[segment.number] = length = np.zeros(len(column))
-        known = sizes > LENGTH
-        length[known] = column.flatten().to_numpy()[(np.cumsum(sizes) - sizes)[known] + LENGTH]
-        return column
+                path = self.folder / segment.file(kind)
+                found.append(read_rows(path, rows[mine] - segment.first, columns, coded=CODED[kind]))
+                places.append(mine)
+        if len(found) == 1:
+            return found[0]
+        return pa.concat_tables(found).take(pa.array(np.argsort(np.concatenate(places))))
 
     def members(self, rows: Sequence[int]) -> list[Member]:
         at = np.asarray(rows, np.int64)
-        runs, standing = self.runs.take(pa.array(at)), self.standing.take(pa.array(at))
-        features, sketches = self._features_of(at), self._sketches_of(at)
-        both = zip(runs.to_pylist(), standing.to_pylist(), features, sketches, strict=True)
+        if not len(at):
+            return []
+        runs, standing = self.rows_in("runs", at), self.rows_in("standing", at)
+        features = [() if np.isnan(one[0]) else tuple(one.tolist()) for one in features_of(runs.column("features"))]
+        both = zip(runs.to_pylist(), standing.to_pylist(), features, self._sketches_of(at), strict=True)
         return [_member(run, stands, values, sketch) for run, stands, values, sketch in both]
-
-    def _features_of(self, rows: I64) -> list[tuple[float, ...]]:
-        return [() if np.isnan(values[0]) else tuple(values.tolist()) for values in self.features(rows)]
 
     def _sketches_of(self, rows: I64) -> list[bytes]:
         out = [b""] * len(rows)
@@ -142,12 +187,93 @@ class StoredRoll(Roll):
     state: State
 
 
-def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+# ------------------------------------------------------------------ from one version to the next
+
+_KEPT: list[State] = []  # the newest last
 
 
-def _features(column: pa.Array) -> F64:
+def keep(state: State, *, instead_of: State | None) -> None:
+    """For the version that is built on this one; its parent will hardly be asked for again."""
+    if instead_of is not None:
+        state.measured = instead_of.measured
+    _KEPT[:] = [one for one in _KEPT if instead_of is None or one.manifest != instead_of.manifest]
+    _KEPT.append(state)
+    while len(_KEPT) > 1 and sum(len(one.columns) for one in _KEPT[:-1]) > MOST_ROWS:
+        del _KEPT[0]
+
+
+def state_of(folder: Path, manifest: Mapping[str, Any]) -> State:
+    """Of a version whose files are what the manifest says: as it was left by the build that wrote it, or read from the
+    files. Raises DatasetUnreadable (E7103)."""
+    known = next((state for state in _KEPT if state.manifest == manifest), None)
+    return State.read(folder, manifest) if known is None else known.at(folder)
+
+
+# ------------------------------------------------------------------ read
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A segment: what is asked of all rows."""
+
+    columns: Columns
+    runs: pa.Table
+    length: F64
+    confidence: F64
+    placed: Column
+
+    @classmethod
+    def read(cls, folder: Path, segment: Segment) -> "_Part":
+        runs, standing = (
+            read_table(folder / segment.file(kind), names, coded=CODED[kind]).combine_chunks()
+            for kind, names in ASKED_OF_ALL.items()
+        )
+        if not len(runs) == len(standing) == segment.rows:
+            raise DatasetUnreadable(
+                f"{folder}: segment {segment.number} has {len(runs)} runs and {len(standing)} that stand somewhere, "
+                f"the manifest says {segment.rows}"
+            )
+        return cls(
+            columns=_columns(runs, standing),
+            runs=runs.select(["key", "batch_id", "model_version", "difficulty"]),
+            length=_length(runs.column("features")),
+            confidence=standing.column("confidence").to_numpy(),
+            placed=standing.column("placed").to_numpy(),
+        )
+
+
+def _joined(parts: Sequence[_Part]) -> tuple[Everyone, Column]:
+    batches, models = Book[str](), Book[str]()
+    empty = np.empty(0)
+    told = Everyone(
+        columns=Columns.joined([part.columns for part in parts]),
+        keys=pa.concat_arrays([pa.array([], pa.string()), *(_whole(part.runs.column("key")) for part in parts)]),
+        difficulty=np.concatenate([empty, *(part.runs.column("difficulty").to_numpy() for part in parts)]),
+        confidence=np.concatenate([empty, *(part.confidence for part in parts)]),
+        length=np.concatenate([empty, *(part.length for part in parts)]),
+        batch=np.concatenate([np.empty(0, "i4"), *(batches.as_here(*coded(p.runs.column("batch_id"))) for p in parts)]),
+        batches=batches.names,
+        model=np.concatenate(
+            [np.empty(0, "i4"), *(models.as_here(*coded(p.runs.column("model_version"))) for p in parts)]
+        ),
+        models=models.names,
+    )
+    return told, np.concatenate([np.empty(0, "i4"), *(part.placed for part in parts)])
+
+
+def _length(features: pa.ChunkedArray) -> F64:
+    """Characters of each run; 0 where it was never measured."""
+    column = _whole(features)
+    sizes = pc.list_value_length(column).to_numpy()
+    length = np.zeros(len(column))
+    known = sizes > LENGTH
+    length[known] = column.flatten().to_numpy()[(np.cumsum(sizes) - sizes)[known] + LENGTH]
+    return length
+
+
+def features_of(features: pa.ChunkedArray) -> F64:
     """[n, 13]; a run of which nothing was measured is a line of nan."""
+    column = _whole(features)
     lengths = pc.list_value_length(column).to_numpy()
     out = np.full((len(column), FEATURE_COUNT), np.nan)
     out[lengths == FEATURE_COUNT] = column.flatten().to_numpy().reshape(-1, FEATURE_COUNT)
@@ -189,9 +315,15 @@ def _columns(runs: pa.Table, standing: pa.Table) -> Columns:
     )
 
 
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
 def coded(column: pa.ChunkedArray) -> tuple[Column, list[str]]:
     """Numbers and the names that they stand for."""
-    array = column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    array = _whole(column)
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     return encoded.indices.to_numpy().astype("i4"), encoded.dictionary.to_pylist()
 
@@ -203,13 +335,13 @@ def _numbered(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> Column:
 
 def _levels(difficulty: F64) -> Column:
     """bucket() of each, asked once a value."""
-    values, codes = np.unique(difficulty, return_inverse=True)
-    return np.array([LEVEL[bucket(value)] for value in values.tolist()] or [0], "u1")[codes.reshape(-1)]
+    values = distinct(difficulty)
+    return np.array([LEVEL[bucket(value)] for value in values.tolist()] or [0], "u1")[values.searchsorted(difficulty)]
 
 
 def _words(column: pa.ChunkedArray) -> Any:
     """Digests as four big-endian words a line; none is zeros."""
-    array = pc.fill_null(column, bytes(32)).combine_chunks()
+    array = _whole(pc.fill_null(column, bytes(32)))
     raw = np.frombuffer(array.buffers()[1], ">u8", count=4 * len(array), offset=32 * array.offset)
     return raw.reshape(-1, 4)
 
@@ -222,34 +354,3 @@ def _grouping(table: pa.Table, tasks: Book[str]) -> Grouping:
     grouping.group[at] = names
     grouping.split[at] = _numbered(table.column("split"), TABLE)
     return grouping
-
-
-def groups_table(columns: Columns, grouping: Grouping) -> pa.Table:
-    """One line a task that has a group: sorted, so that the same groups give the same bytes."""
-    names = np.array(columns.tasks.names, object)
-    order = np.argsort(names)
-    splits = np.array(["", "train", "validation", "test"], object)
-    parts = [names[order], names[grouping.group[order]], splits[grouping.split[order]]]
-    return pa.table([pa.array(part, pa.string()) for part in parts], schema=GROUPS)
-
-
-def runs_table(members: Sequence[Member], draws: Column) -> pa.Table:
-    """What never changes of these rows."""
-    columns: dict[str, Any] = {name: [getattr(m, name) for m in members] for name in RUN.names if name != "draw"}
-    for name in ("content", "exact", "deeds"):
-        columns[name] = [bytes.fromhex(digest) if digest else None for digest in columns[name]]
-    columns["draw"] = draws
-    return pa.table([pa.array(columns[name], RUN.field(name).type) for name in RUN.names], schema=RUN)
-
-
-def standing_table(members: Sequence[Member], placed: Sequence[int], digests: Column) -> pa.Table:
-    """Where these rows stand."""
-    beside = ("placed", "digest", "sketched", "scores")
-    columns: dict[str, Any] = {
-        name: [getattr(m, name) for m in members] for name in STANDING.names if name not in beside
-    }
-    columns["scores"] = [list(m.scores.items()) for m in members]
-    columns["sketched"] = [bool(m.sketch) for m in members]
-    columns["placed"] = placed
-    columns["digest"] = [digest.tobytes() if m.table else None for m, digest in zip(members, digests, strict=True)]
-    return pa.table([pa.array(columns[name], STANDING.field(name).type) for name in STANDING.names], schema=STANDING)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from l07.backends.croissant import FILE as CROISSANT
 from l07.backends.croissant import croissant
 from l07.backends.parquet.bodies import Bodies, table_of
-from l07.backends.parquet.everyone import everyone
+from l07.backends.parquet.everyone import everyone, placed_of
 from l07.backends.parquet.files import (
     MANIFEST,
     file_entry,
@@ -29,7 +29,8 @@ from l07.backends.parquet.reading import read_lines
 from l07.backends.parquet.schema import BODY, EVENTS, LINEAGE, STANDING
 from l07.backends.parquet.shards import FAN, Shelf, said_of, shards_of, tier
 from l07.backends.parquet.sketches import open_bands, write_bands
-from l07.backends.parquet.state import Segment, State, StoredRoll, groups_table, runs_table, standing_table
+from l07.backends.parquet.state import Segment, State, StoredRoll, keep
+from l07.backends.parquet.tables import groups_table, runs_table, standing_table
 from l07.backends.parquet_beside import write_beside
 from l07.domain.dataset import SCHEMA, Member
 from l07.domain.deeds import DEEDS
@@ -41,6 +42,9 @@ from l07.pipeline.curate.roll import bands_of
 from l07.pipeline.curate.work import Examples, Lineage
 
 PER_ROW = ("runs", "standing", "provenance")
+LARGE = (
+    32_768  # rows: such a segment is not merged any more, for one row that moves has all of its standing written anew
+)
 
 
 def write_version(
@@ -64,7 +68,7 @@ def write_version(
     placed = _write_rows(draft, shelf, state, old)
     _write_standing(draft, output, state, placed)
     segments = _merged(output, parent, [*segments, *_write_segment(draft, output, state, placed, old)])
-    write_table(groups_table(draft.columns, draft.grouping), output / "groups.parquet")
+    write_table(groups_table(draft.columns, draft.grouping), output / "groups.parquet", repeated=["split"])
     manifest = _manifest(draft, parent=parent, track=track, rules=rules, batches=batches, golden=golden)
     manifest |= {"writes": write, "shards": said_of(shelf.shards), "segments": [asdict(one) for one in segments]}
     before = read_manifest(parent) if parent else None
@@ -74,7 +78,10 @@ def write_version(
     write_json(croissant(manifest), output / CROISSANT)
     manifest["files"][CROISSANT] = file_entry(output / CROISSANT)
     write_json(manifest, output / MANIFEST)
-    return read_manifest(output)
+    manifest = read_manifest(output)
+    where = placed_of(placed, len(draft.columns), state)
+    keep(State(output, manifest, draft.grouping, members, where), instead_of=state)
+    return manifest
 
 
 # ------------------------------------------------------------------ rows
@@ -137,7 +144,7 @@ def _write_standing(draft: Draft, output: Path, state: State | None, placed: Map
     for segment in state.segments if state else ():
         mine = rows[(rows >= segment.first) & (rows < segment.first + segment.rows)]
         if state is not None and len(mine):
-            table = state.standing.slice(segment.first, segment.rows).cast(STANDING)
+            table = read_table(state.folder / segment.file("standing")).cast(STANDING)
             now = _standing(draft, mine.tolist(), placed)
             order = np.arange(segment.rows)
             order[mine - segment.first] = segment.rows + np.arange(len(mine))
@@ -202,7 +209,7 @@ def _merged(output: Path, parent: Path | None, segments: Sequence[Segment]) -> l
 
 def _crowd(segments: Sequence[Segment]) -> list[Segment] | None:
     size = tier(segments[-1].rows) if segments else 0
-    last = list(takewhile(lambda one: tier(one.rows) <= size, reversed(segments)))
+    last = list(takewhile(lambda one: tier(one.rows) <= size and one.rows < LARGE, reversed(segments)))
     return last[::-1] if len(last) >= FAN else None
 
 

@@ -72,7 +72,7 @@ class Tally:
 
     cells: Mapping[Cell, int]
     groups: Mapping[str, int]  # split -> groups with rows in it
-    scores: Iterable[float]  # of the rows in the splits
+    scores: Mapping[float, int]  # of the rows in the splits: how many have each
 
     @property
     def splits(self) -> dict[str, int]:
@@ -122,11 +122,7 @@ def statistics(tally: Tally) -> dict[str, Any]:
     noted of those that are."""
     learnt = {cell: count for cell, count in tally.cells.items() if cell.table in SPLITS}
     others = {cell: count for cell, count in tally.cells.items() if cell.table not in SPLITS}
-    scores = list(tally.scores)
-    mean = math.fsum(scores) / len(scores) if scores else None
-    deviation = (
-        math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if mean is not None else None
-    )
+    mean, deviation = mean_and_deviation(tally.scores)
     return {
         "splits": tally.splits,
         "domains": _counts((cell.domain, n) for cell, n in learnt.items()),
@@ -140,6 +136,22 @@ def statistics(tally: Tally) -> dict[str, Any]:
         "reasons": _counts((reason, n) for cell, n in others.items() for reason in cell.reasons),
         "notes": _counts((reason, n) for cell, n in learnt.items() for reason in cell.reasons),
     }
+
+
+def mean_and_deviation(values: Mapping[float, int]) -> tuple[float | None, float | None]:
+    """Of values and how many there are of each; the same as if each stood in a list as often as it is there, to the last
+    bit: a value times a power of two is exact, and fsum is of exact sums."""
+    count = sum(values.values())
+    if not count:
+        return None, None
+    mean = _sum(values.items()) / count
+    return mean, math.sqrt(_sum(((value - mean) ** 2, times) for value, times in values.items()) / count)
+
+
+def _sum(values: Iterable[tuple[float, int]]) -> float:
+    return math.fsum(
+        math.ldexp(value, bit) for value, times in values for bit in range(times.bit_length()) if times >> bit & 1
+    )
 
 
 def _counts(values: Iterable[tuple[str, int]]) -> Mapping[str, int]:

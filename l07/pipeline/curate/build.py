@@ -168,7 +168,7 @@ def _like_golden(work: Work, golden: Sequence[Golden]) -> list[int]:
     sketches = work.twins.sketches({first + number: row.body for number, row in enumerate(golden)})
     asked = Bands.of(np.arange(first, first + len(golden), dtype=np.uint32), as_array(list(sketches.values())))
     among = [*work.roll.bands, *((new,) if (new := work.new_bands()) is not None else ())]
-    pairs = work.twins.pairs(asked, among, work.texts_of, least=work.rules.cluster_similarity)
+    pairs = work.twins.pairs(asked, among, work.older, least=work.rules.cluster_similarity)
     keys = [row.key for row in golden]
     same = {member.key: row for row, member in work.changed.items() if row >= len(work.roll)}
     known = [row for row in (*work.roll.find(keys), *(same.get(key, -1) for key in keys)) if row >= 0]
@@ -206,6 +206,7 @@ def _cap(work: Work) -> None:
 
 def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, erased: Erased | None) -> Draft | Refusal:
     label(work)
+    work.remember_texts()
     columns = work.sealed()
     watched = watch(columns)
     told = tally(columns, grouping.group[columns.task])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from l07.domain.arrays import is_among
 from l07.domain.dataset import DisjointSets
 from l07.domain.quality import COMPLETENESS, UNHOLDABLE
 from l07.domain.reasons import STAGES
@@ -31,7 +32,7 @@ def label(work: Work) -> None:
         sets.join(names[one], names[other])
     wanted = {row: sets.find(name) for row, name in names.items()}
     moved = [name for name in set(names.values()) if sets.find(name) != name]
-    others = np.flatnonzero(np.isin(columns.cluster, np.array(moved, np.uint64)) & (columns.cluster > 0)).tolist()
+    others = np.flatnonzero(is_among(columns.cluster, np.array(moved, np.uint64)) & (columns.cluster > 0)).tolist()
     wanted |= {row: sets.find(int(columns.cluster[row])) for row in others}
     work.before([row for row in wanted if row not in work.changed])
     for row, name in wanted.items():
@@ -111,7 +112,7 @@ def _kept(columns: Columns, codes: Column, names: Sequence[str]) -> Iterator[tup
 def _incomplete(columns: Columns) -> Iterator[DatasetWarning]:
     for reason in sorted(COMPLETENESS - UNHOLDABLE):
         broken = _having(columns, frozenset({reason}))
-        for number in np.unique(columns.source[broken]).tolist():
+        for number in np.flatnonzero(np.bincount(columns.source[broken])).tolist():
             mine = columns.source == number
             runs, count = int(mine.sum()), int((mine & broken).sum())
             if runs >= LEAST_RUNS and count / runs > CONVENTION:
@@ -125,4 +126,6 @@ def _incomplete(columns: Columns) -> Iterator[DatasetWarning]:
 def _having(columns: Columns, reasons: frozenset[str]) -> Flags:
     """Rows that bear one of these reasons."""
     codes = [number for number, listed in enumerate(columns.reason_lists.names) if reasons & set(listed)]
-    return np.isin(columns.reasons, codes)
+    bears = np.zeros(len(columns.reason_lists), bool)
+    bears[codes] = True
+    return bears[columns.reasons]

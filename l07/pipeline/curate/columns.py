@@ -47,6 +47,10 @@ class Book(Generic[Name]):
             self.number(name)
         return list(map(self._numbers.__getitem__, names))
 
+    def as_here(self, codes: Column, names: Sequence[Name]) -> Column:
+        """Another book's numbers as this one's. `names`: of the other book."""
+        return np.array(self.of(names) or [0], "i4")[codes]
+
     def find(self, name: Name) -> int:
         """-1 for a name that is not there."""
         return self._numbers.get(name, -1)
@@ -65,6 +69,12 @@ def word(digest: str) -> int:
 def words(digests: Sequence[str]) -> Column:
     """The same of many."""
     return np.frombuffer(bytes.fromhex("".join([digest[:16].zfill(16) for digest in digests])), ">u8").astype(np.uint64)
+
+
+# Columns of numbers that stand for names, and the book of each.
+BOOKS = {
+    "task": "tasks", "source": "sources", "domain": "domains", "task_type": "task_types", "reasons": "reason_lists",
+}  # fmt: skip
 
 
 def _none(type_: str, *width: int) -> Callable[[], Column]:
@@ -105,6 +115,20 @@ class Columns:
         columns.put(range(len(members)), members)
         columns.seal(range(len(members)), members)
         return columns
+
+    @classmethod
+    def joined(cls, parts: Sequence["Columns"]) -> "Columns":
+        """The rows of all, part after part, with one book for each kind of name."""
+        whole: dict[str, Any] = {book: Book() for book in BOOKS.values()}
+        none = cls()
+        for one in fields(cls):
+            if one.name not in whole:
+                columns = [getattr(none, one.name), *(getattr(part, one.name) for part in parts)]
+                if (book := BOOKS.get(one.name)) is not None:
+                    named = zip(columns, (none, *parts), strict=True)
+                    columns = [whole[book].as_here(codes, getattr(part, book).names) for codes, part in named]
+                whole[one.name] = np.concatenate(columns)
+        return cls(**whole)
 
     def grown(self, count: int) -> "Columns":
         """A copy with room for `count` more rows."""
@@ -154,9 +178,9 @@ class Columns:
     def strata(self, rows: I64) -> tuple[I64, list[str]]:
         """The rows' strata as numbers that rise with their names, and the names."""
         codes = self.domain[rows].astype(np.int64) * len(LEVEL) + self.level[rows]
-        present, inverse = np.unique(codes, return_inverse=True)
+        present = np.flatnonzero(np.bincount(codes))
         names = [f"{self.domains.names[code // len(LEVEL)]}/{LEVEL_NAMES[code % len(LEVEL)]}" for code in present]
         order = sorted(range(len(names)), key=names.__getitem__)
-        rank = np.empty(len(names), np.int64)
-        rank[order] = np.arange(len(names))
-        return rank[inverse.reshape(-1)], [names[place] for place in order]
+        rank = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
+        rank[present[order]] = np.arange(len(names))
+        return rank[codes], [names[place] for place in order]

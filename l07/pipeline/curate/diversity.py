@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from l07.domain.arrays import distinct
 from l07.pipeline.curate.columns import I64, Column, Columns
 
 
@@ -28,7 +29,7 @@ def diversity(columns: Columns) -> dict[str, Any]:
         },
         "deeds": {
             "rows": len(deeds),
-            "different_share": round(len(np.unique(deeds)) / len(deeds), 6) if len(deeds) else None,
+            "different_share": round(len(distinct(deeds)) / len(deeds), 6) if len(deeds) else None,
         },
         "strata": _strata(
             [part[learnt] for part in (columns.source, columns.domain, columns.task_type, columns.level)]

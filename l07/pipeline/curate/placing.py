@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from l07.domain.arrays import distinct, is_among, is_frequent
 from l07.domain.dataset import TABLES, Group, Have, Member, assign, merge, sizes
 from l07.domain.deeds import MOST_TASKS, shared
 from l07.pipeline.curate.columns import I64, TABLE_NAMES, Columns, Flags, words
@@ -23,7 +24,7 @@ def place(work: Work, renamed: Collection[str] = ()) -> Grouping:
     links = [*_alike(work), *_by_deeds(work)]
     named = {member.task for member in work.moved().values()} | {task for link in links for task in link}
     numbers = grouping.group[[tasks.number(task) for task in sorted(named)]]
-    before = grouping.of_groups(np.unique(numbers), tasks)
+    before = grouping.of_groups(distinct(numbers), tasks)
     groups = merge(before, named, links)
     _take_over(work, grouping, groups)
     _split_conflicts(work, {task: group for group in groups for task in group.tasks})
@@ -35,6 +36,7 @@ def place(work: Work, renamed: Collection[str] = ()) -> Grouping:
 
 
 def _alike(work: Work) -> Iterable[tuple[str, str]]:
+    work.before(sorted({row for pair in work.pairs for row in pair} - work.changed.keys()))
     for one, other in work.pairs:
         a, b = work.member(one), work.member(other)
         if a.sketch and b.sketch:
@@ -47,7 +49,7 @@ def _by_deeds(work: Work) -> Iterable[tuple[str, str]]:
     columns = work.columns
     rows = _doers(work)
     asked = words([member.deeds for member in work.changed.values() if _did(member)])
-    alike = rows[np.isin(columns.deeds[rows], asked)]
+    alike = rows[is_among(columns.deeds[rows], asked)]
     found = shared((f"{columns.deeds[row]:016x}", columns.tasks.names[columns.task[row]]) for row in alike)
     generic = generic_deeds(work)
     if len(generic):
@@ -68,8 +70,9 @@ def _doers(work: Work) -> I64:
 def generic_deeds(work: Work) -> Any:
     """Deeds (their first 64 bits) of so many tasks that they say nothing of any."""
     columns, rows = work.columns, _doers(work)
+    rows = rows[is_frequent(columns.deeds[rows], MOST_TASKS + 1)]
     deeds, code = np.unique(columns.deeds[rows], return_inverse=True)
-    pairs = np.unique(code.reshape(-1).astype(np.int64) << 32 | columns.task[rows])
+    pairs = distinct(code.reshape(-1).astype(np.int64) << 32 | columns.task[rows])
     return deeds[np.bincount(pairs >> 32, minlength=len(deeds)) > MOST_TASKS]
 
 
@@ -114,12 +117,15 @@ def _give(
     columns = work.columns
     numbers = np.array([columns.tasks.number(group.id) for group in groups], np.int64)
     of_row = grouping.group[columns.task]
-    theirs = np.flatnonzero(rows & np.isin(of_row, numbers))
+    mine = np.zeros(len(grouping.group), bool)
+    mine[numbers] = True
+    is_theirs = mine[of_row]
+    theirs = np.flatnonzero(rows & is_theirs)
     size = sizes(
         (columns.tasks.names[of_row[row]], m.stratum, m.key)
         for row, m in ((row, work.member(row)) for row in theirs.tolist())
     )
-    others = np.flatnonzero(rows & ~np.isin(of_row, numbers) & (grouping.split[of_row] > 0))
+    others = np.flatnonzero(rows & ~is_theirs & (grouping.split > 0)[of_row])
     return assign(groups, size, seed=seed, fill=fill, have=_have(columns, grouping, others))
 
 
@@ -130,9 +136,8 @@ def _have(columns: Columns, grouping: Grouping, rows: I64) -> Have:
     group = grouping.group[columns.task[rows]].astype(np.int64)
     cells, counts = np.unique(group * max(1, len(names)) + strata, return_counts=True)
     owner, stratum = np.divmod(cells, max(1, len(names)))
-    order = np.lexsort((stratum, -counts, owner))
-    owners, first, total = _by_owner(owner[order], counts[order])
-    most = stratum[order][first]
+    owners, first, total = _by_owner(owner, counts)
+    most = stratum[_largest(counts, first)]
     code = most * len(TABLE_NAMES) + grouping.split[owners]
     sums = np.bincount(code, weights=total, minlength=len(names) * len(TABLE_NAMES))
     for cell in np.flatnonzero(sums).tolist():
@@ -142,8 +147,17 @@ def _have(columns: Columns, grouping: Grouping, rows: I64) -> Have:
 
 def _by_owner(owner: I64, counts: I64) -> tuple[I64, I64, I64]:
     """Of sorted owners: each once, where it begins, and the sum of its counts."""
-    owners, first = np.unique(owner, return_index=True)
-    return owners, first, np.add.reduceat(counts, first) if len(first) else counts
+    first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1])) if len(owner) else np.zeros(0, np.int64)
+    return owner[first], first, np.add.reduceat(counts, first) if len(first) else counts
+
+
+def _largest(counts: I64, first: I64) -> I64:
+    """Of each run of counts that begins at `first` the place of the largest, of equal ones the first."""
+    if not len(first):
+        return first
+    length = np.diff(np.append(first, len(counts)))
+    found = np.flatnonzero(counts == np.repeat(np.maximum.reduceat(counts, first), length))
+    return found[np.searchsorted(found, first)]
 
 
 def _into_tables(work: Work, grouping: Grouping) -> None:

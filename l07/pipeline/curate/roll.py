@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l07.domain.arrays import distinct
 from l07.domain.bands import Bands, as_array
 from l07.domain.dataset import Group, Member
 from l07.pipeline.curate.columns import I64, TABLE, TABLE_NAMES, Book, Column, Columns
@@ -47,7 +48,9 @@ class Grouping:
     def of_groups(self, numbers: Column, tasks: Book[str]) -> list[Group]:
         """These groups with all their tasks, by id."""
         members: dict[int, list[str]] = {}
-        for task in np.flatnonzero(np.isin(self.group, numbers)).tolist():
+        mine = np.zeros(len(self.group), bool)
+        mine[numbers] = True
+        for task in np.flatnonzero(mine[self.group]).tolist():
             members.setdefault(int(self.group[task]), []).append(tasks.names[task])
         return sorted(
             (
@@ -66,6 +69,7 @@ class Roll:
     grouping: Grouping
     bands: Sequence[Bands]  # of every row that a version has held; row numbers rise from one to the next
     find: Callable[[Sequence[str]], Sequence[int]]  # natural keys -> rows, -1 for one that is not known
+    keys: Callable[[Sequence[int]], list[str]]
     members: Callable[[Sequence[int]], list[Member]]
     features: Callable[[I64], F64]
 
@@ -83,6 +87,7 @@ class Roll:
             grouping=Grouping.of(groups, columns.tasks).grown(len(columns.tasks)),
             bands=[bands] if (bands := bands_of(range(len(listed)), listed)) else [],
             find=lambda keys: [place.get(key, -1) for key in keys],
+            keys=lambda rows: [listed[row].key for row in rows],
             members=lambda rows: [listed[row] for row in rows],
             features=lambda rows: np.array([listed[row].features for row in rows], np.float64),
         )
@@ -116,7 +121,7 @@ class Parent:
 
 
 def groups_of(columns: Columns, grouping: Grouping) -> list[Group]:
-    return grouping.of_groups(np.unique(grouping.group), columns.tasks)
+    return grouping.of_groups(distinct(grouping.group), columns.tasks)
 
 
 class Everyone(Mapping[str, Member]):

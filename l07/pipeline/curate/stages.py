@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from l07.domain.arrays import is_among
 from l07.domain.drawing import reservoir
 from l07.domain.outliers import RESERVOIR, Run, strangeness
 from l07.pipeline.curate.columns import words
@@ -29,7 +30,7 @@ def duplicates(work: Work) -> None:
         moved = work.moved(decision)
         columns, kept = work.columns, work.kept(decision)
         exact = words([member.exact for member in moved.values()])
-        like = work.old(kept & np.isin(columns.exact, exact)).tolist()
+        like = work.old(kept & is_among(columns.exact, exact)).tolist()
         near = {row for row in rows_of(pairs, moved.keys(), least=similarity) if kept[row] and row not in moved}
         rows = moved | work.before([*like, *(near - set(like))])
         leave = drop_duplicates(rows, pairs, similarity=similarity, seed=rules.seed, exact=rules.exact_duplicates)
@@ -55,8 +56,9 @@ def outliers(work: Work) -> None:
 def _normal(work: Work, new: Mapping[int, object]) -> list[Run]:
     """At most RESERVOIR older rows of each source that has new ones."""
     columns = work.columns
-    sources = np.unique(columns.source[list(new)])
-    there = work.kept("ACCEPT", "REVIEW") & np.isin(columns.source, sources)
+    mine = np.zeros(len(columns.sources), bool)
+    mine[columns.source[list(new)]] = True
+    there = work.kept("ACCEPT", "REVIEW") & mine[columns.source]
     rows = np.flatnonzero(there[: len(work.roll)])
     chosen = rows[
         reservoir(columns.draw[rows], columns.source[rows], columns.domain[rows], RESERVOIR, seed=work.rules.seed)

@@ -8,6 +8,7 @@ import numpy as np
 
 from l07.domain.bands import Bands, agreement
 from l07.domain.dataset import Member
+from l07.domain.doubt import CountBoundCache
 from l07.domain.duplicates import U64, Sketcher, jaccard
 from l07.domain.selection import keyed_hash
 
@@ -26,6 +27,19 @@ class Body(NamedTuple):
 
 Bodies = Callable[[Collection[str]], Mapping[str, Body]]
 TextsOf = Callable[[Sequence[int]], Mapping[int, Body]]
+Name = tuple[int, int]  # of a text: 64 random bits of the run's key, and of the digest of its conversation
+
+
+class Older(NamedTuple):
+    """What is asked of older rows: of those that have a text its name, and the text."""
+
+    names: Callable[[Sequence[int]], Mapping[int, Name]]
+    texts: TextsOf
+
+
+_MET: CountBoundCache[U64] = (
+    CountBoundCache()
+)  # shingles by the text's name: who is like whom is asked soon after one came
 
 
 class Twins:
@@ -49,15 +63,28 @@ class Twins:
     def _shingles_of(self, bodies: Mapping[int, Body]) -> dict[int, U64]:
         return {row: self._sketcher.shingles_of_run(body.goal, body.messages) for row, body in bodies.items()}
 
-    def pairs(self, asked: Bands, among: Iterable[Bands], texts: TextsOf, *, least: float) -> Pairs:
-        """Every pair of one of `asked` and any row of `among`, from `least` on. `texts`: of older rows."""
+    def pairs(self, asked: Bands, among: Iterable[Bands], older: Older, *, least: float) -> Pairs:
+        """Every pair of one of `asked` and any row of `among`, from `least` on."""
         near: dict[tuple[int, int], float] = {}
         for part in among:
             near |= _near(asked, part, least - MARGIN)
-        missing = sorted({row for pair in near for row in pair} - self._shingles.keys())
-        self._shingles |= self._shingles_of(texts(missing)) if missing else {}
+        self._fetch(sorted({row for pair in near for row in pair} - self._shingles.keys()), older)
         found = ((pair, self._similarity(pair, told)) for pair, told in sorted(near.items()))
         return {pair: similarity for pair, similarity in found if similarity >= least}
+
+    def _fetch(self, rows: Sequence[int], older: Older) -> None:
+        names = older.names(rows)
+        known = {row: shingles for row, name in names.items() if (shingles := _MET.get(name)) is not None}
+        missing = [row for row in rows if row not in known]
+        found = self._shingles_of(older.texts(missing)) if missing else {}
+        self._shingles |= known | found
+        self.remember({row: names[row] for row in found})
+
+    def remember(self, names: Mapping[int, Name]) -> None:
+        """For the next builds of this process."""
+        for row, name in names.items():
+            if row in self._shingles:
+                _MET.put(name, self._shingles[row])
 
     def _similarity(self, pair: tuple[int, int], told: float) -> float:
         one, other = (self._shingles.get(row) for row in pair)

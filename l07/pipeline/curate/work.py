@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from l07.domain.arrays import distinct
 from l07.domain.bands import Bands
 from l07.domain.dataset import SPLITS, Cell, Member, Tally, digest_of_sorted
 from l07.domain.example import Provenance, TrainingExample
@@ -16,7 +18,7 @@ from l07.pipeline.curate.columns import DECISION, I64, LEVEL_NAMES, SPLIT_CODES,
 from l07.pipeline.curate.intake import Fresh, Revision, revised
 from l07.pipeline.curate.readings import Readings
 from l07.pipeline.curate.roll import Roll, bands_of
-from l07.pipeline.curate.twins import Bodies, Body, Pairs, Twins, nearest
+from l07.pipeline.curate.twins import Bodies, Body, Name, Older, Pairs, Twins, nearest
 
 
 class Hold(Protocol):
@@ -127,13 +129,15 @@ class Work:
         flags = columns.table > 0
         flags[np.fromiter(self.held, np.int64, len(self.held))] = True
         if decisions:
-            flags &= np.isin(columns.decision, [DECISION[name] for name in decisions])
+            flags &= np.isin(np.arange(len(DECISION)), [DECISION[name] for name in decisions])[columns.decision]
         return flags
 
     def old(self, flags: Flags) -> I64:
         """Of these rows those that nothing has moved so far."""
         rows = np.flatnonzero(flags[: len(self.roll)])
-        return rows[~np.isin(rows, np.fromiter(self.changed, np.int64, len(self.changed)))]
+        moved = np.zeros(len(flags), bool)
+        moved[np.fromiter(self.changed, np.int64, len(self.changed))] = True
+        return rows[~moved[rows]]
 
     def moved(self, *decisions: str) -> dict[int, Member]:
         """Of the kept rows those that are new or have changed."""
@@ -197,7 +201,7 @@ class Work:
         asked = bands_of(rows, [self.changed[row] for row in rows])
         if asked is not None:
             among, least = [*self.roll.bands, asked], self.rules.cluster_similarity
-            self.pairs = self.twins.pairs(asked, among, self.texts_of, least=least)
+            self.pairs = self.twins.pairs(asked, among, self.older, least=least)
         for row, value in nearest(self.pairs).items():
             if row in self.touched:
                 member = self.changed[row]
@@ -206,10 +210,26 @@ class Work:
     def texts_of(self, rows: Sequence[int]) -> Mapping[int, Body]:
         """Of older rows; one that has left its table has none."""
         table = self.roll.columns.table
-        keys = {m.key: row for row, m in self.before([row for row in rows if table[row]]).items()}
+        there = [row for row in rows if table[row]]
+        keys = dict(zip(self.roll.keys(there), there, strict=True))
         return {keys[key]: body for key, body in self._bodies(keys.keys()).items()} if keys else {}
 
+    @property
+    def older(self) -> Older:
+        return Older(self._texts_named, self.texts_of)
+
+    def _texts_named(self, rows: Sequence[int]) -> Mapping[int, Name]:
+        """Of older rows that texts_of gives a text of."""
+        columns = self.roll.columns
+        return {row: (int(columns.draw[row]), int(columns.exact[row])) for row in rows if columns.table[row]}
+
     # ------------------------------------------------------------------ the end
+
+    def remember_texts(self) -> None:
+        """Of the new rows, for the builds to come."""
+        columns, rows = self.columns, sorted(self.held)
+        names = zip(columns.draw[rows].tolist(), columns.exact[rows].tolist(), strict=True)
+        self.twins.remember(dict(zip(rows, names, strict=True)))
 
     def new_bands(self) -> Bands | None:
         """The sketches of the new rows that stay."""
@@ -229,10 +249,15 @@ def tally(columns: Columns, group: I64) -> Tally:
     return Tally(
         cells=_cells(columns),
         groups={
-            split: len(np.unique(group[columns.table == code])) for split, code in zip(SPLITS, SPLIT_CODES, strict=True)
+            split: len(distinct(group[columns.table == code])) for split, code in zip(SPLITS, SPLIT_CODES, strict=True)
         },
-        scores=columns.quality[learnt].tolist(),
+        scores=_counted(columns.quality[learnt]),
     )
+
+
+def _counted(values: npt.NDArray[np.float64]) -> Mapping[float, int]:
+    each, counts = np.unique(values, return_counts=True)
+    return dict(zip(each.tolist(), counts.tolist(), strict=True))
 
 
 def _cells(columns: Columns) -> Mapping[Cell, int]:
