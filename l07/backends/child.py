@@ -5,11 +5,13 @@ output goes to child.log in the job's folder; neither side writes a prompt or an
 """
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from l07.errors import (
     ChildOutOfMemory,
     ChildResultMissing,
     ChildTimedOut,
+    JobFolderTaken,
     TrainExtraMissing,
 )
 from l07.ports import Progress
@@ -29,6 +32,8 @@ from l07.ports import Progress
 log = logging.getLogger("l07.child")
 
 POLL_S = 0.2
+LOCK = "child.lock"  # the child's own, in its folder
+FREE_WITHIN_S = 10.0
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 OUT_OF_MEMORY, DISK_FULL = 71, 73  # exit statuses of a child that could not even write its result
 CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
@@ -54,7 +59,9 @@ class ChildTrainer:
 
         Raises:
             ChildKilled: E7700. ChildOutOfMemory: E7701. ChildTimedOut: E7702. TrainExtraMissing: E7703.
-            ChildResultMissing: E7704. ChildDiskFull: E7705. Any other ChildError with what the child said of itself."""
+            ChildResultMissing: E7704. ChildDiskFull: E7705.
+            JobFolderTaken: E7733, another child works in this folder. Any other ChildError with what the child said of itself."""
+        await _until_free(job_dir, within_s=FREE_WITHIN_S)
         for name in ("result.json", "progress.jsonl"):
             (job_dir / name).unlink(missing_ok=True)
         killed_before = _oom_kills()
@@ -104,6 +111,32 @@ def _threads(path: Path) -> int:
         return int(json.loads(path.read_text("utf-8")).get("threads") or 1)
     except (OSError, ValueError, AttributeError, TypeError):
         return 1  # the child reads the same file and says what is wrong with it
+
+
+async def _until_free(job_dir: Path, *, within_s: float) -> None:
+    """An orphan of an earlier run leaves within milliseconds of its parent's end; a child that stays has a parent."""
+    deadline = time.monotonic() + within_s
+    while _is_taken(job_dir / LOCK):
+        if time.monotonic() > deadline:
+            raise JobFolderTaken(
+                f"another child works in {job_dir}, and did not leave within {within_s:g} s", job_dir=str(job_dir)
+            )
+        await asyncio.sleep(POLL_S)
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether a child holds its folder's lock. Makes nothing."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 async def _until_end(process: asyncio.subprocess.Process, follower: "_Follower") -> None:

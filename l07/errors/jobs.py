@@ -130,3 +130,9 @@ class ReporterDown(Transient):
     """A tracker did not take what it was told of a training; it is told no more of this attempt, and the job goes on."""
 
     code = "E7732"
+
+
+class JobFolderTaken(ChildError, Poison):
+    """Another child works in the folder that a job's attempt was given."""
+
+    code = "E7733"

@@ -1,9 +1,12 @@
 """Joules come from counters or not at all."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from l07.backends import energy
 from l07.backends.energy import Meter
 
 
@@ -65,6 +68,19 @@ def test_what_may_not_be_read_is_left_out(tmp_path: Path) -> None:
 def test_gpus_are_counted_from_when_the_meter_was_made(tmp_path: Path) -> None:
     meter = a_meter(tmp_path, Gpus(1000.0, 1002.5))
     assert meter() == pytest.approx(2.5)
+
+
+def test_nvml_is_called_as_it_is_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library of the same functions, where there is a C compiler: pointers and counters have more than 32 bits."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = tmp_path / "libnvidia-ml.so.1"
+    source = Path(__file__).parent / "nvml_stub.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True, timeout=60)
+    monkeypatch.setattr(energy, "NVML", str(library))
+    meter = Meter(powercap=tmp_path)
+    assert [meter(), meter()] == pytest.approx([2.5, 5.0])
 
 
 def test_this_machine_gives_a_number_or_says_that_it_has_none() -> None:
