@@ -16,6 +16,7 @@ from l07.backends.parquet import (
     read_members,
     read_parent,
     read_rows,
+    state,
     verify,
 )
 from l07.backends.parquet.thinning import beginning, erased_keys
@@ -174,6 +175,13 @@ def test_whoever_is_erased_from_the_first_segment_leaves_the_sketches_of_the_oth
     assert (folder / "sketches/00002.bin").samefile(made / "sketches/00002.bin")
     before, after = read_parent(folder).members, read_parent(made).members
     assert {key: m.sketch for key, m in after.items()} == {k: m.sketch for k, m in before.items() if k in after}
+
+
+def test_what_a_build_left_in_memory_for_the_next_one_goes_too(tmp_path: Path) -> None:
+    folder = a_small_house(tmp_path)
+    assert any("execution:e003" in kept.told.keys.to_pylist() for kept in state._KEPT)
+    by_columns(folder, stones(key=["execution:e003"]), tmp_path / "c", CurateRules())
+    assert not any("execution:e003" in kept.told.keys.to_pylist() for kept in state._KEPT)
 
 
 def test_rows_of_a_group_whose_name_goes_say_the_new_one(tmp_path: Path) -> None:

@@ -202,6 +202,11 @@ def keep(state: State, *, instead_of: State | None) -> None:
         del _KEPT[0]
 
 
+def forget_kept() -> None:
+    """Somebody is erased: nobody who was in a version before is to stay in memory."""
+    _KEPT.clear()
+
+
 def state_of(folder: Path, manifest: Mapping[str, Any]) -> State:
     """Of a version whose files are what the manifest says: as it was left by the build that wrote it, or read from the
     files. Raises DatasetUnreadable (E7103)."""

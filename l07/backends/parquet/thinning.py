@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from l07.backends.heap import give_back_memory
 from l07.backends.parquet.files import (
     AT_ONCE,
     MANIFEST,
@@ -29,7 +30,7 @@ from l07.backends.parquet.reading import parent_of, read_names, read_parent
 from l07.backends.parquet.schema import GROUPS
 from l07.backends.parquet.shards import Shard, said_of, shards_of
 from l07.backends.parquet.sketches import open_bands, write_kept
-from l07.backends.parquet.state import Segment, coded
+from l07.backends.parquet.state import Segment, coded, forget_kept
 from l07.domain.dataset import SPLITS
 from l07.domain.erasure import Tombstones, is_member_erased
 from l07.domain.marks import KEY, SOURCE, SUBJECT
@@ -61,11 +62,13 @@ def beginning(folder: Path, *, erased: Tombstones | None, beside: Path) -> Itera
         yield Beginning(parent, folder, gone)
     else:
         manifest = verify(folder)
+        forget_kept()
         scratch = _a_folder(beside.parent)
         try:
             thin = scratch / folder.name  # the successor names its parent by it
             with disk_errors(beside):
                 left, gone = thinned(folder, manifest, erased, thin)
+            give_back_memory()
             yield Beginning(parent_of(thin, left), thin, gone)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
