@@ -105,8 +105,11 @@ def inspect_all(runs: Sequence[Run], *, scanner: Scanner | None = None) -> list[
     """Each run as if it were alone; many at once cost less than one after the other."""
     raw = [_contents(messages, "tool") for _, messages in runs]
     readings = read_all(dict.fromkeys(chain.from_iterable(raw)))
+    telling = readings.keys() if scanner else {output for output, reading in readings.items() if reading.passages}
     return [
-        _inspected(run, outputs, [readings[output] for output in outputs], scanner) if outputs else NOTHING
+        NOTHING
+        if telling.isdisjoint(outputs)
+        else _inspected(run, outputs, [readings[output] for output in outputs], scanner)
         for run, outputs in zip(runs, raw, strict=True)
     ]
 
@@ -203,8 +206,11 @@ def _told(text: str) -> Sequence[str]:
 
 
 def _contents(messages: Iterable[Mapping[str, Any]], role: str) -> list[str]:
-    contents = [message.get("content") for message in messages if message.get("role") == role]
-    return [content if isinstance(content, str) else text_of(content) for content in contents]
+    return [
+        content if isinstance(content := message.get("content"), str) else text_of(content)
+        for message in messages
+        if message.get("role") == role
+    ]
 
 
 def _grams(text: str) -> set[str]:
