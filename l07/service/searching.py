@@ -3,10 +3,11 @@
 import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 SHORTEST = 4  # characters; a shorter name is found everywhere
 SKIPPED = ("keys",)
+PIECE = 16 << 20  # bytes in memory at one time
 
 
 class Hit(NamedTuple):
@@ -23,7 +24,7 @@ def search(folder: Path, needle: str, *, beside: Sequence[Path] = ()) -> list[Hi
     files = {name: path for name, path in files.items() if not name.startswith(SKIPPED)}
     files |= {str(path): path for place in beside for path in (_files(place) if place.is_dir() else [place])}
     raw = needle.encode("utf-8", "surrogatepass")
-    times = {name: sum(piece.count(raw) for piece in _contents(path)) for name, path in files.items()}
+    times = {name: sum(piece.count(raw) for piece in _contents(path, len(raw))) for name, path in files.items()}
     return [Hit(name, found) for name, found in times.items() if found]
 
 
@@ -31,15 +32,27 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
 
 
-def _contents(path: Path) -> Iterator[bytes]:
+def _contents(path: Path, width: int) -> Iterator[bytes]:
+    """In pieces, of which none ends in the middle of what is looked for; `width`: its bytes."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            first = file.read(4)
+            file.seek(0)
+            yield from _pieces(file, width)
     except OSError:  # a file that left meanwhile, or a socket
         return
-    yield raw
-    if raw[:2] == b"\x1f\x8b":
-        yield gzip.decompress(raw)
-    elif raw[:4] == b"PAR1":
-        from l07.backends.parquet import bytes_of
+    if first[:2] == b"\x1f\x8b":
+        with gzip.open(path) as unpacked:
+            yield from _pieces(unpacked, width)
+    elif first == b"PAR1":
+        from l07.backends.parquet import pieces_of
 
-        yield bytes_of(path)
+        yield from pieces_of(path)
+
+
+def _pieces(file: IO[bytes] | gzip.GzipFile, width: int) -> Iterator[bytes]:
+    """Each begins with the end of the one before, too short to hold it once more."""
+    piece = b""
+    while chunk := file.read(PIECE):
+        piece = piece[max(0, len(piece) - width + 1) :] + chunk
+        yield piece

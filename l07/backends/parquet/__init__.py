@@ -20,6 +20,7 @@ from l07.backends.parquet.files import MANIFEST, read_manifest, verify
 from l07.backends.parquet.reading import (
     bytes_of,
     data_files,
+    pieces_of,
     read_about,
     read_groups,
     read_lineage,
@@ -34,6 +35,7 @@ __all__ = [
     "Bodies",
     "bytes_of",
     "data_files",
+    "pieces_of",
     "read_about",
     "read_groups",
     "read_lineage",

@@ -82,19 +82,19 @@ def filter_table(old: Path, new: Path, keep: npt.NDArray[np.bool_]) -> None:
     new.parent.mkdir(parents=True, exist_ok=True)
     at = 0
     with pq.ParquetWriter(new, pq.read_schema(old), compression="zstd", compression_level=3) as file:
-        for batch in _batches(old):
+        for batch in batches_of(old):
             left = batch.filter(pa.array(keep[at : at + len(batch)]))
             at += len(batch)
             if len(left):
                 file.write_batch(left)
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """None of two row groups."""
+def batches_of(path: Path, rows: int = AT_ONCE) -> Iterator[pa.RecordBatch]:
+    """At most `rows` at a time, none of two row groups. Raises DatasetUnreadable (E7103)."""
     try:
         with pq.ParquetFile(path) as file:
             for number in range(file.num_row_groups):
-                yield from file.iter_batches(AT_ONCE, row_groups=[number])
+                yield from file.iter_batches(rows, row_groups=[number])
     except (OSError, pa.ArrowException) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
 

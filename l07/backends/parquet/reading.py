@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from l07.backends.parquet.files import read_manifest, read_table, verify
+from l07.backends.parquet.files import batches_of, read_manifest, read_table, verify
 from l07.backends.parquet.schema import RUN, STANDING
 from l07.backends.parquet.shards import shards_of
 from l07.backends.parquet.state import State, state_of
@@ -22,6 +22,8 @@ from l07.errors import DatasetUnreadable
 from l07.pipeline.curate.columns import TABLE_NAMES
 from l07.pipeline.curate.roll import Parent, Roll
 from l07.pipeline.curate.twins import Body
+
+SEARCHED = 1000  # rows that are objects at one time
 
 _HIDDEN = ("draw", "features", "sketched", "placed", "digest")
 
@@ -181,7 +183,13 @@ def read_names(folder: Path) -> Iterable[tuple[str, str, str]]:
 
 def bytes_of(path: Path) -> bytes:
     """Everything that stands in a table, for a search."""
-    return repr(read_table(path).to_pylist()).encode("utf-8", "surrogateescape")
+    return b"".join(pieces_of(path))
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """The same, whole rows at a time."""
+    for batch in batches_of(path, SEARCHED):
+        yield repr(batch.to_pylist()).encode("utf-8", "surrogateescape")
 
 
 def _segmented(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """`l07 forget` as a person meets it: what it refuses, what a dry run leaves alone, what is already done."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -77,3 +78,15 @@ def test_what_the_search_finds_is_named(l07, monkeypatch) -> None:
     (D / "keys" / "k").write_text("exec-1234")
     assert [tuple(hit) for hit in search(D, "exec-1234")] == [("export.jsonl", 2)]
     assert search(D, "x") == []
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 9, 13])
+def test_the_search_finds_what_lies_over_the_end_of_a_piece_and_counts_it_once(l07, monkeypatch, piece: int) -> None:
+    from l07.service import searching
+
+    monkeypatch.setattr(searching, "PIECE", piece)
+    D.mkdir()
+    text = b"of exec-1234, exec-123 and exec-1234"
+    (D / "export.jsonl").write_bytes(text)
+    (D / "export.jsonl.gz").write_bytes(gzip.compress(text))
+    assert [tuple(hit) for hit in searching.search(D, "exec-1234")] == [("export.jsonl", 2), ("export.jsonl.gz", 2)]
