@@ -50,7 +50,9 @@ def _by_deeds(work: Work) -> Iterable[tuple[str, str]]:
     rows = _doers(work)
     asked = words([member.deeds for member in work.changed.values() if _did(member)])
     alike = rows[is_among(columns.deeds[rows], asked)]
-    found = shared((f"{columns.deeds[row]:016x}", columns.tasks.names[columns.task[row]]) for row in alike)
+    _, code, count = np.unique(columns.deeds[alike], return_inverse=True, return_counts=True)
+    again = alike[count[code.reshape(-1)] > 1]  # what one row alone did ties nothing
+    found = shared((f"{columns.deeds[row]:016x}", columns.tasks.names[columns.task[row]]) for row in again.tolist())
     generic = generic_deeds(work)
     if len(generic):
         work.counts["generic_deeds"] = len(generic)
