@@ -85,12 +85,15 @@ class Bands:
 
 
 def _hashes(sketches: U32) -> U32:
+    """[32, n]; added place by place: numpy adds up lines of four at an eighth of the speed."""
     told = np.empty((BANDS, len(sketches)), np.uint32)
-    for start in range(0, len(sketches), 4096):
-        part = sketches[start : start + 4096].reshape(-1, BANDS, ROWS).astype(np.uint64)
-        mixed = (part * _MIX).sum(axis=2, dtype=np.uint64)
+    for start in range(0, len(sketches), 1024):
+        part = sketches[start : start + 1024].reshape(-1, BANDS, ROWS)
+        mixed = np.multiply(part[:, :, 0], _MIX[0], dtype=np.uint64)
+        for place in range(1, ROWS):
+            mixed += np.multiply(part[:, :, place], _MIX[place], dtype=np.uint64)
         mixed ^= mixed >> np.uint64(29)
-        told[:, start : start + 4096] = ((mixed * _MIX[1]) >> np.uint64(32)).astype(np.uint32).T
+        told[:, start : start + 1024] = ((mixed * _MIX[1]) >> np.uint64(32)).T
     return told
 
 

@@ -72,6 +72,16 @@ def test_many_at_once_have_the_shingles_that_each_has_alone() -> None:
     assert Sketcher().shingles_of([]) == []
 
 
+def test_the_hashes_of_bands_are_the_same_for_ever() -> None:
+    """Versions hold them."""
+    lines = np.arange(3000 * 128, dtype=np.uint32).reshape(3000, 128) * np.uint32(2654435761)
+    found = Bands.of(np.arange(3000, dtype=np.uint32), lines)
+    assert (
+        hashlib.sha256(found.hashes.tobytes() + found.order.tobytes()).hexdigest()
+        == "e0c92a61bb11276afa09444a6a2d2f4bc6f0866f194f9c37718ef9b1b4c3b7ed"
+    )
+
+
 def test_strangers_do_not_meet() -> None:
     rng = random.Random(2)
     bands = a_band(*(sketch_of(words(rng, 100)) for _ in range(200)))
