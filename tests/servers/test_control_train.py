@@ -141,3 +141,22 @@ async def test_a_job_ends_while_the_bus_is_away_and_all_is_said_once_it_is_back(
         await asyncio.to_thread(broker.start)
         await one_result(house, "a", [1])
         assert trainer.poll() is None
+
+
+async def test_a_job_asked_for_by_hand_is_done_by_a_trainer_and_watched_to_its_end(house: House) -> None:
+    await house.create_dataset("a", rows=3)  # too small to be trained by itself
+    trainer = house.trainer("one")
+    await house.until_entries("jobs", "job.declined")
+    for _ in range(2):
+        asked = house.start("-m", "l07.cli", "train", "a", "--json", log="asked")
+        assert await ended(asked) == 0, house.tails()
+    await begun(house, 1)
+    watch = house.start("-m", "l07.cli", "jobs", "watch", log="watch")
+    house.go()
+    assert await ended(watch) == 0, house.tails()
+    first, second = house.log("asked")
+    assert (first["new"], second["new"], first["key"] == second["key"]) == (True, False, True)
+    assert house.log("watch")[-1]["state"] == "COMPLETED"
+    assert len(await house.entries("jobs", "job.queued")) == 1
+    await one_result(house, "a", [1])
+    assert trainer.poll() is None
