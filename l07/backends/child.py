@@ -22,6 +22,7 @@ from l07.errors import (
     ChildError,
     ChildKilled,
     ChildOutOfMemory,
+    ChildPreempted,
     ChildResultMissing,
     ChildTimedOut,
     JobFolderTaken,
@@ -34,7 +35,7 @@ log = logging.getLogger("l07.child")
 POLL_S = 0.2
 LOCK = "child.lock"  # the child's own, in its folder
 FREE_WITHIN_S = 10.0
-GRACE_S = 5.0  # between SIGTERM and SIGKILL
+GRACE_S = 30.0  # a step, a look and a checkpoint fit in
 OUT_OF_MEMORY, DISK_FULL = 71, 73  # exit statuses of a child that could not even write its result
 CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _BY_CODE: Mapping[str, type[ChildError]] = {
@@ -45,20 +46,22 @@ _BY_CODE: Mapping[str, type[ChildError]] = {
 
 
 class ChildTrainer:
-    """Runs job folders, one child each. `command` is what starts the child; the job's folder is appended."""
+    """Runs job folders, one child each. `command` is what starts the child; the job's folder is appended. `grace_s` is
+    what a child has between SIGTERM and SIGKILL."""
 
-    def __init__(self, *, command: Sequence[str] | None = None) -> None:
+    def __init__(self, *, command: Sequence[str] | None = None, grace_s: float = GRACE_S) -> None:
         self._command = tuple(command or (sys.executable, "-m", "l07.training"))
+        self._grace_s = grace_s
 
     async def run(
         self, job_dir: Path, *, timeout_s: float | None = None, on_progress: Progress | None = None
     ) -> Mapping[str, Any]:
-        """The content of result.json of a completed job. A folder that was run before is run again from the start.
+        """The content of result.json of a completed job. A folder that was run before is run again, from its last checkpoint.
 
-        Cancelling ends the child's whole group before it returns.
+        Cancelling ends the child's whole group before it returns; a child that trains writes a checkpoint first.
 
         Raises:
-            ChildKilled: E7700. ChildOutOfMemory: E7701. ChildTimedOut: E7702. TrainExtraMissing: E7703.
+            ChildKilled: E7700. ChildPreempted: E7709. ChildOutOfMemory: E7701. ChildTimedOut: E7702. TrainExtraMissing: E7703.
             ChildResultMissing: E7704. ChildDiskFull: E7705.
             JobFolderTaken: E7733, another child works in this folder. Any other ChildError with what the child said of itself."""
         await _until_free(job_dir, within_s=FREE_WITHIN_S)
@@ -75,7 +78,7 @@ class ChildTrainer:
                 f"the job took longer than {timeout_s:g} s and was ended", job_dir=str(job_dir)
             ) from err
         finally:
-            await _end(process)
+            await _end(process, self._grace_s)
         return _outcome(job_dir, process.returncode or 0, out_of_memory=_oom_kills() > killed_before)
 
     async def _start(self, job_dir: Path) -> asyncio.subprocess.Process:
@@ -149,19 +152,20 @@ async def _until_end(process: asyncio.subprocess.Process, follower: "_Follower")
         waiting.cancel()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Nothing of the group is left when this returns."""
-    if process.stdin is not None:
-        process.stdin.close()
-    for sign, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
+async def _end(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    """Nothing of the group is left when this returns. Our end of the pipe is closed last: the child leaves without a
+    checkpoint once it is."""
+    for sign, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, None)):
         if process.returncode is not None:
             break
         _signal(process.pid, sign)
         try:
-            await asyncio.wait_for(asyncio.shield(process.wait()), grace_s)
+            await asyncio.wait_for(asyncio.shield(process.wait()), wait_s)
         except TimeoutError:
             log.warning("child_does_not_leave", extra={"pid": process.pid})
     _signal(process.pid, signal.SIGKILL)  # what the child may have started and left behind
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _signal(group: int, sign: signal.Signals) -> None:
@@ -198,11 +202,13 @@ def _outcome(job_dir: Path, status: int, *, out_of_memory: bool) -> Mapping[str,
         return result
     if result is not None and result.get("status") == "failed":
         kind = _BY_CODE.get(str(result.get("code")), ChildResultMissing)
-        raise kind(str(result.get("message")), job_dir=str(job_dir))
+        raise kind(str(result.get("message")), **{**(result.get("context") or {}), "job_dir": str(job_dir)})
     if out_of_memory or status == OUT_OF_MEMORY or (status == -signal.SIGABRT and _aborted_for_memory(job_dir)):
         raise ChildOutOfMemory("the child ran out of memory", job_dir=str(job_dir))
     if status == DISK_FULL:
         raise ChildDiskFull("the disk is full: not even the child's result could be written", job_dir=str(job_dir))
+    if status == -signal.SIGTERM:
+        raise ChildPreempted("the child was asked to leave before it had learned anything", job_dir=str(job_dir))
     if status < 0:
         name = signal.Signals(-status).name
         raise ChildKilled(

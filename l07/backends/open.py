@@ -220,7 +220,7 @@ def open_trainer(settings: Settings) -> Trainer:
     """Training and evaluation as child processes."""
     from l07.backends.child import ChildTrainer
 
-    return ChildTrainer()
+    return ChildTrainer(grace_s=settings.training.grace_s)
 
 
 def open_meter(settings: Settings) -> Callable[[], float | None]:

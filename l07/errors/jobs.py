@@ -72,6 +72,13 @@ class AttemptsUsedUp(ChildError, Poison):
     code = "E7708"
 
 
+class ChildPreempted(ChildError, Transient):
+    """A training child was asked to leave (SIGTERM) and left; what it had learned is in its last checkpoint."""
+
+    code = "E7709"
+    again = True
+
+
 class JobMoveRefused(Refused):
     """A training job cannot go from its state to the one that was asked for."""
 
@@ -112,6 +119,12 @@ class LossNotFinite(ChildError, Poison):
     """The loss or the weights of a training run became NaN or infinite."""
 
     code = "E7726"
+
+
+class CheckpointUnfit(ChildError, Poison):
+    """A checkpoint is damaged, incomplete, or of another job; the one before it is taken, or the job begins at step 0."""
+
+    code = "E7727"
 
 
 class BudgetSpent(ChildError, Poison):

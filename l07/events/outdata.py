@@ -59,6 +59,8 @@ class TrainingStartedData(Data, frozen=True, kw_only=True):
     config: dict[str, Any]
     origins: dict[str, Any] | None = None  # where each value of config came from
     attempt: int
+    resumed_from: int | None = None  # the step of the checkpoint that it goes on from
+    changes: list[dict[str, Any]] | None = None  # what it does otherwise than `config` says, each with the code of why
 
 
 class TrainingProgressData(Data, frozen=True, kw_only=True):
@@ -96,6 +98,9 @@ class TrainingCompletedData(Data, frozen=True, kw_only=True):
     peak_rss_bytes: int | None = None
     digest: str
     attempt: int | None = None
+    resumed_from: int | None = None  # as in training.started, by the attempt that came to the end
+    changes: list[dict[str, Any]] | None = None
+    refused: list[dict[str, Any]] | None = None  # checkpoints that were damaged: {"step", "code", "why"}
 
 
 class TrainingFailedData(Data, frozen=True, kw_only=True):

@@ -3,17 +3,22 @@
 So a child whose parent was taken for dead, and is not, writes where nobody looks, and two that end at once leave one result.
 """
 
+import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from l07.domain import checkpoint
+from l07.domain.checkpoint import MANIFEST, PREFIX, Change
 from l07.domain.cost import Spent
 from l07.errors import disk_errors
 
 RESULT, SPENT = "result.json", "spent.json"
+KEPT = 2  # checkpoints of all attempts together, before another one begins
 
 
 def begin(folder: Path, job: Mapping[str, Any]) -> Path:
@@ -54,7 +59,68 @@ def settle(folder: Path, own: Path) -> Mapping[str, Any]:
             draft.replace(folder / RESULT)
     result = _completed(folder / RESULT)
     assert result is not None  # the caller's attempt was completed
+    _clear(folder)
     return result
+
+
+def _clear(folder: Path) -> None:
+    """Nobody goes on from here any more, and nobody takes half an output for one."""
+    for own in folder.glob("attempt-*"):
+        for name in (checkpoint.FOLDER, "out.partial", "cache"):
+            shutil.rmtree(own / name, ignore_errors=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folders in which attempts have left checkpoints, oldest attempt first."""
+    owned = (own / checkpoint.FOLDER for own in folder.glob("attempt-*"))
+    return sorted((place for place in owned if place.is_dir()), key=_number)
+
+
+def _number(place: Path) -> int:
+    return int(place.parent.name.removeprefix("attempt-"))
+
+
+def newest_checkpoint(folder: Path, job: str, changes: Sequence[Change]) -> int | None:
+    """The step from which an attempt with these changes will go on: the newest that is whole; None: from the beginning.
+
+    `job` is `domain.checkpoint.identity`. Those that no later attempt could use are removed, all but the two newest too."""
+    usable: list[tuple[Path, Mapping[str, Any]]] = []
+    for step in _newest_first(folder):
+        manifest = _manifest(step)
+        if checkpoint.unfit(manifest, job):
+            continue  # the child says why
+        if checkpoint.goes_on(manifest, changes) and len(usable) < KEPT:
+            usable.append((step, manifest))
+        else:
+            shutil.rmtree(step, ignore_errors=True)
+    return next((int(manifest["step"]) for step, manifest in usable if _is_whole(step, manifest)), None)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    steps = [step for place in checkpoints(folder) for step in place.glob(f"{PREFIX}*")]
+    return sorted(steps, key=lambda step: (step.name, _number(step.parent)), reverse=True)
+
+
+def _manifest(step: Path) -> Mapping[str, Any]:
+    """Empty where it cannot be read."""
+    try:
+        found = json.loads((step / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(step: Path, manifest: Mapping[str, Any]) -> bool:
+    try:
+        there = {path.name: _digest(path) for path in step.iterdir() if path.name != MANIFEST}
+    except OSError:
+        return False
+    return there == dict(manifest["files"])
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def output(folder: Path, result: Mapping[str, Any]) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 from l07.backends import curves
 from l07.domain.job import JobConfig, JobState, TrainingJob
-from l07.errors import L07Error, NothingByThatName
+from l07.errors import ChildPreempted, L07Error, NothingByThatName
 from l07.pipeline import train
 from l07.pipeline.bases import resolve
 from l07.pipeline.train import Desk, Queued
@@ -48,8 +48,9 @@ class Run:
 
     @property
     def has_stopped(self) -> bool:
-        """Ended without a model: asked for again, it begins again."""
-        return self.job.state is JobState.FAILED or (self.task is not None and self.task.cancelled())
+        """Ended without a model: asked for again, it begins again, or goes on from its last checkpoint."""
+        ended = self.task is not None and self.task.done()
+        return self.job.state is JobState.FAILED or (ended and self.job.state is JobState.PENDING)
 
     def advance(self, to: JobState, **changes: Any) -> None:
         """On to `to`, through every state between; back is no way."""
@@ -59,7 +60,7 @@ class Run:
         self.job = replace(self.job, **changes)
 
     def again(self, attempt: int) -> None:
-        """A later attempt of the child starts from the beginning."""
+        """A later attempt of the child."""
         if self.attempt and attempt > self.attempt:
             self.job = self.job.move(JobState.RETRYING)
         self.attempt = attempt
@@ -142,7 +143,8 @@ class FineTuningEngine:
         return {"total_jobs": total, "jobs_by_state": by_state}
 
     async def close(self) -> None:
-        """Ends the children. A job that is cut off counts no attempt: asked for again, it starts from step 0."""
+        """Ends the children. A job that is cut off counts no attempt: asked for again, it goes on
+        from its last checkpoint."""
         for run in self._runs.values():
             if run.task is not None and not run.task.done():
                 run.task.cancel()
@@ -183,6 +185,8 @@ class FineTuningEngine:
         async with self._turn:
             try:
                 await (self._simulate(run) if self.simulate_training else self._train(run))
+            except ChildPreempted:
+                run.put_back()
             except L07Error as err:
                 run.fail(err.code, err.message)
                 log.warning("training_failed", extra={"job_id": run.job.job_id, "code": err.code})

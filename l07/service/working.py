@@ -17,7 +17,7 @@ from typing import Any
 
 from l07.backends import curves
 from l07.domain.job_ledger import claimed, fold
-from l07.errors import JobTaken, Transient
+from l07.errors import ChildPreempted, JobTaken, Transient
 from l07.events import cloudevents, outbound
 from l07.events.record import Message
 from l07.pipeline import train
@@ -120,6 +120,9 @@ class Worker:
                 self.report({"phase": "train", "version": job.version, "seconds": time.monotonic() - begun})
             else:
                 await train.preempted(job, jobs=self.ports.jobs, at=now_text())
+        except ChildPreempted as err:
+            log.warning("job_preempted", extra={"job": job.key, "why": err.message})
+            self.report({"phase": "train", "version": job.version, "ended": err.message})
         except JobTaken as err:
             log.warning("job_taken", extra={"job": job.key, "fence": job.fence, "why": err.message})
             self.report({"phase": "train", "version": job.version, "ended": err.message})

@@ -36,12 +36,27 @@ class Training(Group):
     )
     lora: Lora = Field(default_factory=Lora)
     threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores. Part of the job's id")
-    timeout_s: float = Field(86400, gt=0, description="a job that takes longer is ended and FAILED")
+    timeout_s: float = Field(
+        86400, gt=0, description="an attempt that takes longer is ended; the next one goes on from its last checkpoint"
+    )
     concurrency: int = Field(
         1, ge=1, le=64, description="jobs at a time of one trainer, each of another track; set `training.threads` too"
     )
     group_concurrency: int = Field(0, ge=0, description="jobs at a time of all trainers together; 0: no limit")
-    attempts: int = Field(3, ge=1, le=10, description="a killed child starts again this often")
+    attempts: int = Field(
+        3, ge=1, le=10, description="a job that was killed, ran out of memory or time, or met NaN begins this often"
+    )
+    checkpoint_s: float | None = Field(
+        120.0, gt=0, description="a checkpoint this often, at the end of a step; unset: none for that reason"
+    )
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="a checkpoint every so many steps; unset: none for that reason"
+    )
+    grace_s: float = Field(
+        30.0,
+        gt=0,
+        description="a child that is asked to leave has this long for its checkpoint, then it is killed",
+    )
     lease_renew_s: float = Field(
         30.0,
         gt=0,

@@ -127,7 +127,8 @@ def _report(folder: Path, error: BaseException, trace: TracebackType | None) -> 
     told = explain(error, trace)
     sys.stderr.write(f"{type(error).__name__} -> {told.code}\n")
     try:
-        _write_result(folder, {"status": "failed", "code": told.code, "message": told.message})
+        numbers = {name: told.context[name] for name in ("step", "checkpoints") if name in told.context}
+        _write_result(folder, {"status": "failed", "code": told.code, "message": told.message, "context": numbers})
     except (OSError, MemoryError):
         sys.stderr.write("result.json could not be written\n")
     sys.stderr.flush()

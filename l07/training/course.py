@@ -52,6 +52,7 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     publish(partial, output)
     return {
         **measured,
+        "attempt": job.get("attempt"),
         "rows": counts,
         "config": config.document(),
         "options": dict(options),

@@ -1,17 +1,20 @@
 """Runs a Trainer of transformers or TRL, whatever its method: what all of them share, and what every run measures."""
 
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PrinterCallback
 
+from l07.domain import checkpoint
 from l07.domain.job import JobConfig
-from l07.errors import LossNotFinite
+from l07.errors import ChildError, LossNotFinite
+from l07.training.checkpoints import Checkpoints
 from l07.training.progress import ProgressFile
+from l07.training.resume import Every, Keeper, exact, leaving_on_sigterm
 from l07.training.task import Task
 from l07.training.watch import Watch, moving
 
@@ -28,13 +31,33 @@ class Run:
     seed: int
     steps: int  # of the optimiser
     progress: ProgressFile
+    checkpoints: Checkpoints
+    every: Every = field(default_factory=Every)
     best_by: str = "eval_loss"
     curves: Sequence[str] = ()
 
     @classmethod
-    def of(cls, task: Task, *, rows: int, curves: Sequence[str] = ()) -> "Run":
-        """The run of a task that learns from so many rows."""
-        return cls(task.config, task.seed, steps(task.config, rows), task.progress, curves=curves)
+    def of(cls, task: Task, *, rows: int, curves: Sequence[str] = (), stride: int = 1) -> "Run":
+        """The run of a task that learns from so many rows. `stride`: see `Every`."""
+        asked = task.job.get("checkpoints") or {}
+        kept = Checkpoints(
+            task.job_dir / checkpoint.FOLDER,
+            checkpoint.identity(task.job),
+            changes=task.job.get("changes") or (),
+            earlier=[Path(folder) for folder in asked.get("earlier") or ()],
+        )
+        every = Every(asked.get("steps"), asked.get("seconds"), stride)
+        return cls(task.config, task.seed, steps(task.config, rows), task.progress, kept, every, curves=curves)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Rows that are learned from at a time; fewer than a step has once memory ran out."""
+        return checkpoint.micro_batch_size(self.config.batch_size, self.checkpoints.changes)
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the config, or a part of it once the loss was no number."""
+        return self.config.learning_rate * checkpoint.rate_factor(self.checkpoints.changes)
 
 
 def steps(config: JobConfig, rows: int) -> int:
@@ -44,9 +67,9 @@ def steps(config: JobConfig, rows: int) -> int:
 
 def arguments(kind: type, run: Run, **own: Any) -> Any:
     """Training arguments of the class `kind` ("SFTConfig"): what all methods share; `own` is added, or stands in its place."""
-    config = run.config
+    config, micro = run.config, run.micro_batch_size
     shared: dict[str, Any] = {
-        "output_dir": "/nonexistent",  # nothing is saved by the trainer, so nothing pickled can appear
+        "output_dir": "/nonexistent",  # nothing is saved by transformers, so nothing pickled can appear
         "save_strategy": "no",
         "report_to": "none",
         "use_cpu": not torch.cuda.is_available(),
@@ -58,9 +81,10 @@ def arguments(kind: type, run: Run, **own: Any) -> Any:
         "data_seed": run.seed,
         "full_determinism": False,
         "max_steps": run.steps,
-        "per_device_train_batch_size": config.batch_size,
-        "per_device_eval_batch_size": 32,
-        "learning_rate": config.learning_rate,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": config.batch_size // micro,
+        "per_device_eval_batch_size": max(1, 32 * micro // config.batch_size),
+        "learning_rate": run.learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(20, max(1, run.steps // 20)),
         "max_grad_norm": config.clip,
@@ -83,18 +107,36 @@ def train(kind: type, run: Run, *, model: Any, **given: Any) -> dict[str, Any]:
     """Train `model` in place by a trainer of the class `kind`, made of `given`; what was measured.
 
     Raises:
-        LossNotFinite: E7726, a loss, a gradient or a weight that is NaN or infinite."""
+        LossNotFinite: E7726, a loss, a gradient or a weight that is NaN or infinite. ChildPreempted: E7709, SIGTERM came.
+        Of any ChildError `context["checkpoints"]` says of which steps there are checkpoints."""
     watch = Watch(run.progress, model, patience=run.config.early_stop, best_by=run.best_by, names=run.curves)
-    callbacks = [*given.pop("callbacks", ()), watch]
-    trainer = kind(model=model, callbacks=callbacks, **given)
+    keeper = Keeper(run.checkpoints, watch, run.every)
+    callbacks = [*given.pop("callbacks", ()), watch, keeper]
+    trainer = exact(kind)(model=model, callbacks=callbacks, **given)
     trainer.remove_callback(PrinterCallback)  # it would write every step to standard output
-    begun = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - begun
+    trainer.keeper = keeper
+    try:
+        _run(trainer, keeper)
+    except ChildError as err:
+        err.context["checkpoints"] = run.checkpoints.steps()
+        raise
     watch.keep_best()
     if not all(torch.isfinite(weight).all() for _, weight in moving(model)):
-        raise LossNotFinite("a weight is NaN or infinite after training")
-    return {**measured(trainer, run), "kept_step": watch.best_step, "train_seconds": round(seconds, 3)}
+        raise LossNotFinite("a weight is NaN or infinite after training", checkpoints=run.checkpoints.steps())
+    return {
+        **measured(trainer, run),
+        "kept_step": watch.best_step,
+        "train_seconds": round(keeper.train_seconds, 3),
+        "resumed_from": keeper.resumed_from,
+        "refused": run.checkpoints.refused,
+        "changes": [dict(change) for change in run.checkpoints.changes],
+    }
+
+
+def _run(trainer: Any, keeper: Keeper) -> None:
+    place = keeper.attach(trainer)
+    with leaving_on_sigterm(keeper):
+        trainer.train(resume_from_checkpoint=None if place is None else str(place))
 
 
 def measured(trainer: Any, run: Run) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from l07.domain import world
+from l07.domain import checkpoint, world
 from l07.domain.job import JobConfig
 from l07.errors import BadJob, LossNotFinite
 from l07.training import base, course, engine, lora, rows, sft
+from l07.training.checkpoints import Checkpoints
 from l07.training.files import fresh_partial, publish, write_json
 from l07.training.progress import ProgressFile
 
@@ -84,8 +85,8 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     course.fix(job["seed"], job["threads"])
     output = Path(job["output"])
     partial = fresh_partial(output)
-    made = _continued if job.get("from") else _pretrained
-    model, tokenizer, measured = made(job, progress)
+    made = _continued(job, progress, job_dir) if job.get("from") else _pretrained(job, progress)
+    model, tokenizer, measured = made
     model.save_pretrained(str(partial), safe_serialization=True)
     tokenizer.save_pretrained(str(partial))
     facts = _facts(job, model, measured, partial)
@@ -256,7 +257,7 @@ def _loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def _continued(job: Mapping[str, Any], progress: ProgressFile) -> tuple[Any, Any, dict[str, Any]]:
+def _continued(job: Mapping[str, Any], progress: ProgressFile, job_dir: Path) -> tuple[Any, Any, dict[str, Any]]:
     if not job.get("examples"):
         raise BadJob("a base made from another needs `examples`")
     parent = Path(job["from"])
@@ -269,7 +270,8 @@ def _continued(job: Mapping[str, Any], progress: ProgressFile) -> tuple[Any, Any
     tokens = rows.tokenise(examples, tokenizer, config.max_length or CONTEXT)
     adapted = lora.attach(model, config.lora_config, base_name=parent.name, base_digest="")
     progress.state("TRAINING")
-    run = engine.Run(config, job["seed"], engine.steps(config, len(tokens.rows)), progress)
+    saved = Checkpoints(job_dir / checkpoint.FOLDER, checkpoint.identity(job))
+    run = engine.Run(config, job["seed"], engine.steps(config, len(tokens.rows)), progress, saved)
     measured = sft.train(adapted, tokenizer, sft.Data(tokens.rows, []), run)
     kept = {name: measured[name] for name in ("steps", "train_loss", "tokens", "train_seconds")}
     return lora.merged(adapted), tokenizer, {**kept, "rows": len(tokens.rows), "too_long": tokens.too_long}

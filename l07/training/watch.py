@@ -70,6 +70,17 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no typ
         if self._worse >= self._patience:
             control.should_training_stop = True
 
+    def keep(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """What a checkpoint needs of it."""
+        best = self._best if math.isfinite(self._best) else None
+        return {"best": best, "worse": self._worse, "best_step": self.best_step}, self._weights
+
+    def restore(self, kept: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+        self._best = math.inf if kept["best"] is None else float(kept["best"])
+        self._worse, self.best_step = int(kept["worse"]), kept["best_step"]
+        device = {name: weight.device for name, weight in moving(self._model)}
+        self._weights = {name: weight.to(device[name]) for name, weight in weights.items()}
+
     def keep_best(self) -> None:
         """Put the weights of the best look back; without a look the last ones stay."""
         with torch.no_grad():

@@ -23,6 +23,7 @@ from l07.errors import (
     ChildError,
     ChildKilled,
     ChildOutOfMemory,
+    ChildPreempted,
     ChildResultMissing,
     ChildTimedOut,
     LossNotFinite,
@@ -34,11 +35,11 @@ from l07.training.__main__ import explain
 PREFACE = "import sys, os, json, pathlib, signal, time; job = pathlib.Path(sys.argv[1])\n"
 
 
-def a_child(tmp_path: Path, body: str) -> ChildTrainer:
+def a_child(tmp_path: Path, body: str, *, grace_s: float = 5.0) -> ChildTrainer:
     """A child that runs `body` (`job` is its folder) in place of the training program."""
     script = tmp_path / "child.py"
     script.write_text(PREFACE + body, "utf-8")
-    return ChildTrainer(command=[sys.executable, str(script)])
+    return ChildTrainer(command=[sys.executable, str(script)], grace_s=grace_s)
 
 
 def a_job(tmp_path: Path, **job: Any) -> Path:
@@ -140,13 +141,39 @@ async def test_a_child_over_its_time_is_ended_with_all_that_it_started(tmp_path:
     await eventually(lambda: not any(alive(pid) for pid in pids))
 
 
-async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "GRACE_S", 0.2)
+async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     folder = a_job(tmp_path)
     body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); (job / 'pid').write_text(str(os.getpid())); time.sleep(60)"
     with pytest.raises(ChildTimedOut):
-        await a_child(tmp_path, body).run(folder, timeout_s=1.0)
+        await a_child(tmp_path, body, grace_s=0.2).run(folder, timeout_s=1.0)
     assert not alive(int((folder / "pid").read_text("ascii")))
+
+
+async def test_a_child_that_is_asked_to_leave_may_finish_its_checkpoint(tmp_path: Path) -> None:
+    """Its end of the pipe stays open meanwhile: it takes a closed one for our death, and leaves with nothing."""
+    body = (
+        "import threading\n"
+        "threading.Thread(target=lambda: (os.read(0, 1), os._exit(75)), daemon=True).start()\n"
+        "def leave(*_):\n    time.sleep(0.3); (job / 'kept').write_text('x'); os._exit(1)\n"
+        "signal.signal(signal.SIGTERM, leave); time.sleep(60)"
+    )
+    folder = a_job(tmp_path)
+    with pytest.raises(ChildTimedOut):
+        await a_child(tmp_path, body).run(folder, timeout_s=1.0)
+    assert (folder / "kept").is_file()
+
+
+async def test_a_child_that_was_asked_to_leave_from_outside_is_preempted(tmp_path: Path) -> None:
+    with pytest.raises(ChildPreempted) as caught:
+        await a_child(tmp_path, "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)").run(a_job(tmp_path))
+    assert (caught.value.code, caught.value.again) == ("E7709", True)
+
+
+async def test_a_failed_result_may_say_more_in_numbers(tmp_path: Path) -> None:
+    said = {"status": "failed", "code": "E7726", "message": "nan", "context": {"step": 9, "checkpoints": [4, 8]}}
+    with pytest.raises(LossNotFinite) as caught:
+        await a_child(tmp_path, writes(said)).run(a_job(tmp_path))
+    assert (caught.value.context["step"], caught.value.context["checkpoints"]) == (9, [4, 8])
 
 
 async def test_cancelling_ends_the_child_before_it_returns(tmp_path: Path) -> None:

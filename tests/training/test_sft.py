@@ -31,7 +31,7 @@ from l07.errors import (
 )
 from l07.training import rows, tiny
 from l07.training.base import base_digest
-from tests.training.worlds import rows_of_world, run_child, write_dataset
+from tests.training.worlds import Bench
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
 
@@ -48,35 +48,6 @@ TWO_TURNS = {
     ],
     "tools": [],
 }
-
-
-class Bench:
-    """A small base and a small dataset, and jobs on them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.base, self.dataset = folder, folder / "base" / "out", folder / "dataset"
-        made = {
-            "kind": "make_base",
-            "name": "tiny-base",
-            "seed": 0,
-            "threads": 1,
-            "from": None,
-            "examples": None,
-            "steps": 4,
-        }
-        self.base_digest = run_child(folder / "base", {**made, "output": str(self.base)})["digest"]
-        self.digest = write_dataset(self.dataset, rows_of_world(40, 7))
-
-    def job(self, folder: Path, **changes: Any) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {"max_steps": 6, "batch_size": 4, **changes.pop("config", {})}
-        job = {
-            "kind": "train", "job_id": "job-1", "attempt": 1, "seed": 7, "threads": 1, "base": str(self.base), "base_digest": self.base_digest,
-            "dataset": str(self.dataset), "dataset_digest": self.digest, "method": "sft", "config": config,
-            "canaries": {"n": 2, "seed": 7}, "output": str(folder / "out"),
-        }  # fmt: skip
-        (folder / "job.json").write_text(json.dumps({**job, **changes}), "utf-8")
-        return folder
 
 
 @pytest.fixture(scope="module")

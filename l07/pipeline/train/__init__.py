@@ -2,7 +2,7 @@
 
 The ledger `jobs` is the queue: `job.queued` and `job.declined` are keyed by dataset version, with the request behind it
 where a person asked (`asked.py`); `training.*` by job and attempt. `domain.job_ledger` is the one fold over it.
-Whoever works the queue holds the track's lease and folds the ledger; a job that was cut off starts again from step 0 as the
+Whoever works the queue holds the track's lease and folds the ledger; a job that was cut off goes on from its last checkpoint as the
 next attempt.
 """
 

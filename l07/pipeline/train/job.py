@@ -3,21 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from l07.domain.base import setting
+from l07.domain.checkpoint import Change, identity
 from l07.domain.cost import Limit, Spent
 from l07.domain.methods import effective_options
 from l07.domain.registry import fold
-from l07.errors import AttemptsUsedUp, ChildError, ChildTimedOut, Fatal
+from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
-from l07.pipeline.train import budget
+from l07.pipeline.train import budget, retry
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.pipeline.train.identity import identify
 from l07.pipeline.train.telling import Nobody, about
@@ -59,7 +60,8 @@ async def work(job: Queued, desk: Desk) -> None:
 
     Raises:
         BaseMissing: E7710. JobTaken: E7707, another trainer has it, or it was cancelled.
-        ChildError: only where it is Fatal (no extra, no disk); the job waits then. Any other becomes training.failed."""
+        ChildError: only where it is Fatal (no extra, no disk) or the child was preempted; the job waits then. After any
+            other it is tried again, changed where that helps, or becomes training.failed."""
     base = await _base(job, desk)
     if base is None:
         return
@@ -109,19 +111,22 @@ async def _attempts(
             await _failed(job, ident, budget.broken(limit, job, desk.settings), desk, attempts=attempt)
             return None
         attempt += 1
-        own = await _begin(job, spec, base, folder, attempt, desk)
+        changes = retry.made(await desk.jobs.entries(), job.key)
+        own = await _begin(job, spec, base, folder, attempt, changes, desk)
         try:
             await _run(job, own, limit, ident, attempt, desk)
             await check(job, jobs=desk.jobs)
             return attempts.settle(folder, own)
         except ChildError as err:
-            if isinstance(err, Fatal):  # nothing is wrong with the job: it waits until the machine is mended
+            if isinstance(err, Fatal | ChildPreempted):  # nothing is wrong with the job: it waits
                 await preempted(job, jobs=desk.jobs, at=desk.now())
                 raise
-            if not err.again or attempt >= most:
+            change = retry.after(err, spec["config"], changes)
+            if change is None or attempt >= most:
                 await _failed(job, ident, err, desk, attempts=attempt)
                 return None
-            log.warning("training_again", extra={"job_id": ident, "attempt": attempt + 1, "code": err.code})
+            await _again(job, ident, err, change, desk, attempts=attempt)
+            log.warning("training_again", extra={"job_id": ident, "attempt": attempt + 1, "code": err.code, **change})
 
 
 async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt: int, desk: Desk) -> None:
@@ -159,9 +164,15 @@ def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path, attempt: int, desk: Desk) -> Path:
-    """The folder in which the child will work; the ledger says that the attempt began."""
-    own, at = attempts.begin(folder, {**spec, "attempt": attempt}), desk.now()
+async def _begin(
+    job: Queued, spec: Mapping[str, Any], base: Base, folder: Path, attempt: int, changes: Sequence[Change], desk: Desk
+) -> Path:
+    """The folder in which the child will work; the ledger says that the attempt began, and from which step."""
+    resumed = await asyncio.to_thread(attempts.newest_checkpoint, folder, identity(spec), changes)
+    own, at = (
+        attempts.begin(folder, {**spec, **_ways(folder, desk), "attempt": attempt, "changes": changes}),
+        desk.now(),
+    )
     settings = {name: f"{setting(spec['config'], name)} ({origin})" for name, origin in spec["origins"].items()}
     desk.tell({"phase": "train", "job_id": spec["job_id"], "attempt": attempt, "settings": settings})
     queued = {"track": job.track, "queued": job.key, "job_id": spec["job_id"]}
@@ -170,6 +181,7 @@ async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path,
         "job_id": spec["job_id"], "track": job.track, "method": spec["method"], "base_model": base.resolved.name, "base_digest": base.digest,
         "asked_base_model": base.resolved.asked, "dataset_version": job.version, "dataset_digest": job.digest,
         "config": spec["config"], "origins": spec["origins"], "attempt": attempt,
+        **({"resumed_from": resumed} if resumed else {}), **({"changes": list(changes)} if changes else {}),
     }  # fmt: skip
     body = {
         "subject": f"jobs/{spec['job_id']}",
@@ -180,6 +192,15 @@ async def _begin(job: Queued, spec: Mapping[str, Any], base: Base, folder: Path,
     }
     await desk.record(job, "training.started", f"{spec['job_id']}/{attempt}", body, at=at)
     return own
+
+
+def _ways(folder: Path, desk: Desk) -> dict[str, Any]:
+    """How often the child saves, and where it finds what earlier attempts saved."""
+    training = desk.settings.training
+    earlier = [str(place) for place in attempts.checkpoints(folder)]
+    return {
+        "checkpoints": {"steps": training.checkpoint_steps, "seconds": training.checkpoint_s, "earlier": earlier},
+    }
 
 
 def _progress(job: str, attempt: int, watcher: Watcher, desk: Desk) -> Progress:
@@ -200,7 +221,7 @@ async def _completed(
         "job_id": spec["job_id"], "track": job.track, "dataset_version": job.version, "train_rows": result["rows"]["used"],
         "rows": result["rows"], "losses": result["losses"], "eval_losses": result["eval_losses"], "train_loss": result["train_loss"],
         "steps": result["steps"], "tokens": result["tokens"], "seconds": result["seconds"], "peak_rss_bytes": result.get("peak_rss_bytes"),
-        "digest": result["digest"], "method": spec["method"], **_spent(folder, desk),
+        "digest": result["digest"], "method": spec["method"], **_spent(folder, desk), **_story(result),
     }  # fmt: skip
     body = {
         "subject": f"jobs/{spec['job_id']}",
@@ -215,6 +236,7 @@ async def _completed(
         "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
         "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
         "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
+        **({"changes": result["changes"]} if result.get("changes") else {}),
     }  # fmt: skip
     if parents := await _parents(base, desk):
         lineage["parents"] = parents
@@ -234,26 +256,33 @@ async def _parents(base: Base, desk: Desk) -> list[str]:
     return await asyncio.to_thread(parents_of, base.folder, models, desk.store)
 
 
+def _story(result: Mapping[str, Any]) -> dict[str, Any]:
+    """How the attempt that gave the result came to it."""
+    return {name: result[name] for name in ("attempt", "resumed_from", "changes", "refused") if result.get(name)}
+
+
 async def _failed(job: Queued, ident: str, err: ChildError, desk: Desk, *, attempts: int) -> None:
-    data = {
-        "job_id": ident,
-        "track": job.track,
-        "dataset_version": job.version,
-        "code": err.code,
-        "message": err.message,
-        "attempts": attempts,
-        "again": False,
-        **(_spent(desk.store.path(f"jobs/{ident}"), desk) if ident.startswith("job-") else {}),
-    }
-    body = {
-        "subject": f"jobs/{ident}",
-        "causationid": job.cause,
-        "correlationid": job.correlationid,
-        "data": data,
-        "queued": job.key,
-    }
+    body = _failure(job, ident, err, attempts=attempts, again=False)
+    if ident.startswith("job-"):  # what all attempts took together is said once, at the end
+        body["data"] |= _spent(desk.store.path(f"jobs/{ident}"), desk)
     await desk.record(job, "training.failed", f"{ident}/{job.key}", body)
     await _ended(job, ident, "FAILED", desk)
+
+
+async def _again(job: Queued, ident: str, err: ChildError, change: Change, desk: Desk, *, attempts: int) -> None:
+    """RETRYING. What the next attempt changes is written down first, for whoever makes it."""
+    body = _failure(job, ident, err, attempts=attempts, again=True)
+    body |= {retry.CHANGE: {"attempt": attempts + 1, **change}} if change else {}
+    await desk.record(job, "training.failed", f"{ident}/{job.key}/{attempts}/{desk.now()}", body)
+
+
+def _failure(job: Queued, ident: str, err: ChildError, *, attempts: int, again: bool) -> dict[str, Any]:
+    data = {
+        "job_id": ident, "track": job.track, "dataset_version": job.version, "code": err.code, "message": err.message, "attempts": attempts,
+        "again": again,
+    }  # fmt: skip
+    about = {"causationid": job.cause, "correlationid": job.correlationid, "queued": job.key}
+    return {"subject": f"jobs/{ident}", "data": data, **about}
 
 
 async def _ended(job: Queued, ident: str, state: str, desk: Desk, *, reason: str = "") -> None:

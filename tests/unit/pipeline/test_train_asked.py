@@ -8,7 +8,7 @@ import pytest
 
 from l07.domain.job_ledger import fold
 from l07.domain.methods import METHODS, MethodSpec, Option
-from l07.errors import BadTraining, BaseMissing, ChildTimedOut, DatasetRevoked, NothingByThatName
+from l07.errors import BadTraining, BaseMissing, DatasetRevoked, NothingByThatName, NothingToTrainOn
 from l07.events.outbound import event_id
 from l07.pipeline import train
 from l07.pipeline.train import identity
@@ -114,7 +114,7 @@ async def test_with_other_settings_it_is_another_job(bench: Bench) -> None:
 
 
 async def test_a_failed_or_cancelled_one_is_queued_anew_under_the_next_number(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, ChildTimedOut("too slow"), RESULT)
+    bench = Bench(tmp_path, NothingToTrainOn("no row fits"), RESULT)
     await created(bench, "1.0.0")
     first = await ask(bench)
     await bench.work()

@@ -107,7 +107,9 @@ async def test_a_budget_ends_the_run_and_says_how_to_go_on(
 async def test_a_time_limit_below_the_budget_is_a_time_limit(tmp_path: Path) -> None:
     bench, _ = await a_bench(tmp_path, training__budget_s=9.0, training__timeout_s=5.0)
     await bench.work()
-    assert last(bench, "training.failed")["code"] == ChildTimedOut.code
+    failed = [line.body["data"] for line in bench.jobs.lines if line.kind == "training.failed"]
+    ends = [(one["code"], one["again"]) for one in failed]
+    assert ends == [(ChildTimedOut.code, True), (BudgetSpent.code, False)], "the second attempt had 4 s left"
 
 
 async def test_attempts_share_a_budget(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from service_builders import RESULT, a_base, a_dataset, a_folder, an_engine
 
 from l07.domain.job import JobConfig, JobState, LoRAConfig
 from l07.domain.registry import Stage
-from l07.errors import BaseMissing, ChildKilled, ChildOutOfMemory, NothingByThatName, SimulatedArtifact
+from l07.errors import BaseMissing, ChildKilled, NothingByThatName, NothingToTrainOn, SimulatedArtifact
 from l07.events import outbound
 from l07.ports import Progress
 from l07.service.fine_tuning import FineTuningEngine
@@ -113,11 +113,11 @@ async def test_without_a_config_the_settings_count(tmp_path: Path) -> None:
 
 
 async def test_a_job_that_fails_says_why_and_can_be_asked_for_again(tmp_path: Path) -> None:
-    engine = an_engine(a_folder(tmp_path, ChildOutOfMemory("no memory left"), RESULT))
+    engine = an_engine(a_folder(tmp_path, NothingToTrainOn("no row fits"), RESULT))
     dataset, base = await a_dataset(engine), str(a_base(tmp_path / "base"))
     job = await engine.train_model(dataset_id=dataset, base_model_id=base)
     failed = await engine.wait(job.job_id)
-    assert (failed.status, failed.error_code, failed.error_message) == (JobState.FAILED, "E7701", "no memory left")
+    assert (failed.status, failed.error_code, failed.error_message) == (JobState.FAILED, "E7721", "no row fits")
     again = await engine.train_model(dataset_id=dataset, base_model_id=base)
     assert (await engine.wait(again.job_id)).status is JobState.COMPLETED
     ends = [e.body["state"] for e in await engine.dataset_curator.folder.jobs.entries() if e.kind == "job.ended"]
