@@ -9,6 +9,7 @@ set: a fixed one would throw that share away from perfect data.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,7 @@ APART = 0.05  # on the scale of log(1 + feature): nothing nearer to the median i
 RESERVOIR = 10_000  # older rows of a source that new ones are held against at most
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One run as this stage sees it. `new` runs are judged; the others are what is normal."""
 
     key: str

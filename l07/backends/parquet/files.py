@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 READ = (2, SCHEMA)  # what schema 2 lacks has its default
 FRESH_NS = 100_000_000  # so soon a second change may leave the time of the first: such a file is hashed again
 ROW_GROUP = 1024  # rows that are read for the text of one
-NUMBERS_GROUP = 8192  # the same of a file without texts
+NUMBERS_GROUP = 2048  # the same of a file without texts
 AT_ONCE = 65_536  # rows in memory of a file that is written anew without some
 
 _HASHED: dict[tuple[int, int, int, int], str] = {}  # device, inode, bytes, time of the last change -> sha256

@@ -110,6 +110,7 @@ class State:
             keys=self.keys,
             members=self.members,
             features=self.features,
+            contents=self.contents,
             state=self,
         )
 
@@ -148,6 +149,12 @@ class State:
             read = features_of(self.rows_in("runs", rows[missing], ["features"]).column("features"))
             self.measured, out[missing] = self.measured.with_(rows[missing], read), read
         return out
+
+    def contents(self, rows: I64) -> list[str]:
+        if not len(rows):
+            return []
+        digests = self.rows_in("runs", rows, ["content"]).column("content").to_pylist()
+        return [digest.hex() if digest is not None else "" for digest in digests]
 
     def rows_in(self, kind: str, rows: I64, columns: Sequence[str] | None = None) -> pa.Table:
         """These rows of the files of one kind, in the order in which they are asked for."""

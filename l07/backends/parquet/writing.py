@@ -29,7 +29,7 @@ from l07.backends.parquet.reading import read_lines
 from l07.backends.parquet.schema import BODY, EVENTS, LINEAGE, STANDING
 from l07.backends.parquet.shards import FAN, Shelf, said_of, shards_of, tier
 from l07.backends.parquet.sketches import open_bands, write_bands
-from l07.backends.parquet.state import Segment, State, StoredRoll, keep
+from l07.backends.parquet.state import CODED, Segment, State, StoredRoll, keep
 from l07.backends.parquet.tables import groups_table, runs_table, standing_table
 from l07.backends.parquet_beside import write_beside
 from l07.domain.dataset import SCHEMA, Member
@@ -42,9 +42,20 @@ from l07.pipeline.curate.roll import bands_of
 from l07.pipeline.curate.work import Examples, Lineage
 
 PER_ROW = ("runs", "standing", "provenance")
-LARGE = (
-    32_768  # rows: such a segment is not merged any more, for one row that moves has all of its standing written anew
-)
+LARGE = 32_768  # rows: such a segment is not merged any more; one row that moves has all of its standing written anew
+# Columns whose values come again and again: only these are looked through for any.
+REPEATED = {
+    "runs": (*CODED["runs"], "difficulty", "features.list.element"),
+    "standing": (
+        *CODED["standing"],
+        "quality_score",
+        "confidence",
+        "reasons.list.element",
+        "scores.key_value.key",
+        "placed",
+    ),
+    "provenance": ("batch_id", "trace_source", "score_source"),
+}
 
 
 def write_version(
@@ -148,7 +159,11 @@ def _write_standing(draft: Draft, output: Path, state: State | None, placed: Map
             now = _standing(draft, mine.tolist(), placed)
             order = np.arange(segment.rows)
             order[mine - segment.first] = segment.rows + np.arange(len(mine))
-            write_table(pa.concat_tables([table, now]).take(pa.array(order)), output / segment.file("standing"))
+            write_table(
+                pa.concat_tables([table, now]).take(pa.array(order)),
+                output / segment.file("standing"),
+                repeated=REPEATED["standing"],
+            )
 
 
 def _standing(draft: Draft, rows: Sequence[int], placed: Mapping[int, int], members: Any = None) -> pa.Table:
@@ -167,10 +182,11 @@ def _write_segment(
         return []
     members = [everyone[row] for row in rows]
     segment = Segment(1 + max((one.number for one in state.segments), default=0) if state else 1, first, len(rows))
-    write_table(runs_table(members, draft.columns.draw[rows]), output / segment.file("runs"))
-    write_table(_standing(draft, rows, placed, members), output / segment.file("standing"))
+    write_table(runs_table(members, draft.columns.draw[rows]), output / segment.file("runs"), repeated=REPEATED["runs"])
+    standing = _standing(draft, rows, placed, members)
+    write_table(standing, output / segment.file("standing"), repeated=REPEATED["standing"])
     told = pa.concat_tables([*_lines_of(old, members), _lineage(draft.lineage)])
-    write_table(told, output / segment.file("provenance"))
+    write_table(told, output / segment.file("provenance"), repeated=REPEATED["provenance"])
     bands = draft.bands if state else bands_of(rows, members)
     if bands is not None:
         write_bands([bands], output / segment.file("sketches"))
@@ -219,7 +235,8 @@ def _merge(parts: Sequence[Segment], whole: Segment, output: Path, parent: Path 
         return [own if own.is_file() or parent is None else parent / name for own, name in here]
 
     for kind in PER_ROW:
-        write_table(pa.concat_tables([read_table(path) for path in places(kind)]), output / whole.file(kind))
+        table = pa.concat_tables([read_table(path) for path in places(kind)])
+        write_table(table, output / whole.file(kind), repeated=REPEATED[kind])
     sketches = zip(places("sketches"), parts, strict=True)
     bands = [open_bands(path, one.shift) for path, one in sketches if path.is_file()]
     if bands:

@@ -20,6 +20,7 @@ TABLE = {name: number for number, name in enumerate(("", *TABLES))}
 TABLE_NAMES = tuple(TABLE)
 SPLIT_CODES = tuple(TABLE[name] for name in ("train", "validation", "test"))
 DECISION = {name: number for number, name in enumerate(("ACCEPT", "REVIEW", "REJECT", "QUARANTINE"))}
+DECISION_NAMES = tuple(DECISION)
 LEVEL = {name: number for number, name in enumerate(("easy", "medium", "hard"))}
 LEVEL_NAMES = tuple(LEVEL)
 

@@ -8,6 +8,7 @@ import numpy as np
 from l07.domain.dataset import Member
 from l07.domain.doubt import Attempt, Doubt, Limits, Reading, Run, doubts
 from l07.domain.quality import COMPLETENESS
+from l07.pipeline.curate.columns import DECISION, DECISION_NAMES, Columns
 from l07.pipeline.curate.readings import readings_of
 from l07.pipeline.curate.work import Work
 
@@ -57,19 +58,15 @@ def _attempt(work: Work, member: Member) -> Attempt | None:
     reading = work.readings.of(member.key)
     if reading is None or not _asked(member.decision, member.reasons):
         return None
-    return _made(member, reading, new=True)
+    accepted = member.decision == "ACCEPT"
+    values = (*member.features, *reading.values)
+    return Attempt(
+        member.key, member.source, member.domain, member.task, accepted, values, reading.trail, True, member.content
+    )
 
 
 def _asked(decision: str, reasons: Iterable[str]) -> bool:
     return decision == "ACCEPT" or (decision == "REJECT" and UNASKED.isdisjoint(reasons))
-
-
-def _made(member: Member, reading: Reading, *, new: bool) -> Attempt:
-    values = (*member.features, *reading.values)
-    accepted = member.decision == "ACCEPT"
-    return Attempt(
-        member.key, member.source, member.domain, member.task, accepted, values, reading.trail, new, member.content
-    )
 
 
 def _older(work: Work, new: Iterable[Attempt], texts: _Texts) -> Iterator[Attempt]:
@@ -78,12 +75,35 @@ def _older(work: Work, new: Iterable[Attempt], texts: _Texts) -> Iterator[Attemp
     for attempt in new:
         count[attempt.source, attempt.domain] += attempt.accepted
     rows = [row for source, number in count.items() if number < ENOUGH for row in _newest(work, source)]
-    members = {row: m for row, m in work.before(rows).items() if m.table and _asked(m.decision, m.reasons)}
-    texts.add({member.key: row for row, member in members.items()})
-    readings = readings_of({member.key: member.content for member in members.values()}, texts)
-    for member in members.values():
-        if member.key in readings:
-            yield _made(member, readings[member.key], new=False)
+    asked = np.array([row for row in rows if _is_asked(work.columns, row)], np.int64)
+    keys, contents = work.roll.keys(asked.tolist()), work.roll.contents(asked)
+    texts.add(dict(zip(keys, asked.tolist(), strict=True)))
+    readings = readings_of(dict(zip(keys, contents, strict=True)), texts)
+    features = work.roll.features(asked).tolist()
+    for row, key, content, values in zip(asked.tolist(), keys, contents, features, strict=True):
+        if key in readings:
+            yield _known(work.columns, row, key, content, () if np.isnan(values[0]) else tuple(values), readings[key])
+
+
+def _is_asked(columns: Columns, row: int) -> bool:
+    reasons = columns.reason_lists.names[columns.reasons[row]]
+    return bool(columns.table[row]) and _asked(DECISION_NAMES[columns.decision[row]], reasons)
+
+
+def _known(
+    columns: Columns, row: int, key: str, content: str, features: tuple[float, ...], reading: Reading
+) -> Attempt:
+    return Attempt(
+        key,
+        columns.sources.names[columns.source[row]],
+        columns.domains.names[columns.domain[row]],
+        columns.tasks.names[columns.task[row]],
+        bool(columns.decision[row] == DECISION["ACCEPT"]),
+        (*features, *reading.values),
+        reading.trail,
+        new=False,
+        content=content,
+    )
 
 
 def _newest(work: Work, source: Source) -> list[int]:

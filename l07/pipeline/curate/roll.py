@@ -11,10 +11,13 @@ import numpy.typing as npt
 from l07.domain.arrays import distinct
 from l07.domain.bands import Bands, as_array
 from l07.domain.dataset import Group, Member
+from l07.domain.example import FEATURES
 from l07.pipeline.curate.columns import I64, TABLE, TABLE_NAMES, Book, Column, Columns
 from l07.pipeline.curate.twins import Bodies
 
 F64 = npt.NDArray[np.float64]
+
+NOT_MEASURED = (float("nan"),) * len(FEATURES)
 
 
 @dataclass(slots=True)
@@ -71,7 +74,8 @@ class Roll:
     find: Callable[[Sequence[str]], Sequence[int]]  # natural keys -> rows, -1 for one that is not known
     keys: Callable[[Sequence[int]], list[str]]
     members: Callable[[Sequence[int]], list[Member]]
-    features: Callable[[I64], F64]
+    features: Callable[[I64], F64]  # [n, 13]; a line of nan where nothing was measured
+    contents: Callable[[I64], list[str]]  # digests
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -89,7 +93,8 @@ class Roll:
             find=lambda keys: [place.get(key, -1) for key in keys],
             keys=lambda rows: [listed[row].key for row in rows],
             members=lambda rows: [listed[row] for row in rows],
-            features=lambda rows: np.array([listed[row].features for row in rows], np.float64),
+            features=lambda rows: np.array([listed[row].features or NOT_MEASURED for row in rows], np.float64),
+            contents=lambda rows: [listed[row].content for row in rows],
         )
 
 
