@@ -24,7 +24,20 @@ FOLDS: Mapping[str, tuple[str, Callable[[Sequence[Entry]], dict[str, View]]]] = 
 }
 COLUMNS = {
     "datasets": ("id", "state", "splits", "added", "removed", "exports", "digest", "at"),
-    "jobs": ("id", "dataset", "state", "attempt", "priority", "method", "base_model", "owner", "code", "reason", "at"),
+    "jobs": (
+        "id",
+        "dataset",
+        "state",
+        "attempt",
+        "preempted",
+        "priority",
+        "method",
+        "base_model",
+        "owner",
+        "code",
+        "reason",
+        "at",
+    ),
     "models": ("id", "stage", "verdict", "tainted", "at"),
 }
 
