@@ -54,7 +54,7 @@ class Curve:
 
 
 def curve_of(attempts: Iterable[Sequence[Line]], result: Mapping[str, Any] | None = None) -> Curve:
-    """The attempts' lines, oldest attempt first, and the result's losses, which have steps that no line was written for.
+    """The attempts' lines, oldest attempt first, and the result's losses and curves, which have steps without a line.
 
     An attempt that goes on from a checkpoint, or begins anew, replaces what an earlier one said from its first step on."""
     points: dict[int, dict[str, float]] = {}
@@ -69,7 +69,9 @@ def curve_of(attempts: Iterable[Sequence[Line]], result: Mapping[str, Any] | Non
         _add(points, line, _numbers(line))
     for line in (result or {}).get("eval_losses") or ():
         _add(points, line, {"eval_loss": line.get("loss")})
-    return Curve([{"step": step, **_finite(points[step])} for step in sorted(points)])
+    for name, line in ((name, line) for name, lines in ((result or {}).get("curves") or {}).items() for line in lines):
+        _add(points, line, {name: line.get(name)})
+    return Curve([{"step": step, **_finite(points[step])} for step in sorted(points) if points[step]])
 
 
 def _add(points: dict[int, dict[str, float]], line: Line, numbers: Mapping[str, Any]) -> None:

@@ -141,7 +141,7 @@ async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt:
         await budget.measured(run, own, clock=desk.clock, meter=desk.meter)
         state = "COMPLETED"
     except ChildError as err:
-        state = "FAILED"
+        state = "CUT_OFF" if isinstance(err, Fatal | ChildPreempted) else "FAILED"
         if not isinstance(err, ChildTimedOut) or limit is None or limit.left_s > most:
             raise
         took_s = attempts.spent_by(own).seconds

@@ -40,10 +40,15 @@ def test_a_results_losses_fill_in_the_steps_that_no_line_was_written_for() -> No
     result = {
         "losses": [{"step": 1, "loss": 2.5, "grad_norm": 1.0}, {"step": 2, "loss": 2.0}],
         "eval_losses": [{"step": 2, "loss": 2.2}],
+        "curves": {"kl": [{"step": 1, "kl": 0.5}, {"step": 3, "kl": None}]},
     }
     curve = curve_of([lines((2, 2.1))], result)
-    assert curve.points == [{"step": 1, "loss": 2.5, "grad_norm": 1.0}, {"step": 2, "loss": 2.0, "eval_loss": 2.2}]
-    assert curve.names == ["loss", "eval_loss", "grad_norm"]
+    assert curve.points == [
+        {"step": 1, "loss": 2.5, "grad_norm": 1.0, "kl": 0.5},
+        {"step": 2, "loss": 2.0, "eval_loss": 2.2},
+        {"step": 3},
+    ]
+    assert curve.names == ["loss", "eval_loss", "grad_norm", "kl"]
 
 
 def test_a_methods_own_numbers_stand_behind_the_known_ones() -> None:
