@@ -46,7 +46,6 @@ def test_a_results_losses_fill_in_the_steps_that_no_line_was_written_for() -> No
     assert curve.points == [
         {"step": 1, "loss": 2.5, "grad_norm": 1.0, "kl": 0.5},
         {"step": 2, "loss": 2.0, "eval_loss": 2.2},
-        {"step": 3},
     ]
     assert curve.names == ["loss", "eval_loss", "grad_norm", "kl"]
 
