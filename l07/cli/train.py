@@ -2,23 +2,20 @@
 
 import argparse
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from l07.cli import INTERRUPTED
 from l07.cli.access import loaded, person
 from l07.cli.console import Console
 from l07.cli.run import Teller
-from l07.cli.watch import follow, show
+from l07.cli.watch import Line, follow, show
 from l07.errors import BadTraining
 from l07.settings import Settings
 
 if TYPE_CHECKING:
     from l07.domain.job_ledger import JobLine
     from l07.pipeline.train import Answer
-
-LOOK_S = 0.5
 
 
 def train(args: argparse.Namespace, console: Console) -> int:
@@ -90,7 +87,7 @@ def _wait(settings: Settings, answer: "Answer", console: Console) -> int:
     if not asyncio.run(work_until_over(settings, answer.key, Teller(console))):
         _until_over(settings, answer.key, console)
     job = asyncio.run(_standing(settings, answer.key))
-    if not job.is_over:
+    if not job.is_settled:
         return INTERRUPTED
     if console.as_json:
         console.data({**_document(answer), "job": job.ident or job.key, "state": job.standing} | _why(job))
@@ -104,11 +101,15 @@ def _why(job: "JobLine") -> dict[str, str]:
 
 
 def _until_over(settings: Settings, key: str, console: Console) -> None:
-    """Somebody else works on it: looked at as `l07 jobs watch` does, where there is a terminal."""
-    if console.is_terminal:
-        asyncio.run(show(follow(settings, key), console))
-    while not asyncio.run(_standing(settings, key)).is_over:
-        time.sleep(LOOK_S)
+    """Somebody else works on it: shown as `l07 jobs watch` does, where there is a terminal."""
+    lines = follow(settings, key)
+    asyncio.run(show(lines, console) if console.is_terminal else _wait_out(lines))
+
+
+async def _wait_out(lines: AsyncIterator[Line]) -> str:
+    """The state in which the job ended."""
+    states = [str(line["state"]) async for line in lines if "state" in line]
+    return states[-1]
 
 
 async def _standing(settings: Settings, key: str) -> "JobLine":

@@ -16,6 +16,7 @@ from l07.cli.reading import has_bus, read_topic
 from l07.cli.views import View
 from l07.errors import NothingByThatName
 from l07.events.record import TopicPartition
+from l07.ports import Ledger
 from l07.settings import Settings
 
 LOOK_S = 0.25
@@ -71,17 +72,17 @@ class _Plain:
 # ------------------------------------------------------------------ from the ledger and the job's folder
 
 
-async def jobs_now(settings: Settings) -> dict[str, View]:
-    from l07.backends.open import open_ledger
-
-    found = views.jobs(await open_ledger(settings, "jobs").entries())
+async def jobs_now(settings: Settings, ledger: Ledger) -> dict[str, View]:
+    found = views.jobs(await ledger.entries())
     await at_work.look(settings, found)
     return {str(view["key"]): view for view in found.values()}
 
 
 async def key_of(settings: Settings, name: str | None) -> str | None:
     """By id, by key, or by dataset; without a name the newest that is not over, else the newest. None: there is none."""
-    jobs = list((await jobs_now(settings)).values())
+    from l07.backends.open import open_ledger
+
+    jobs = list((await jobs_now(settings, open_ledger(settings, "jobs"))).values())
     if name is None:
         jobs = [job for job in jobs if job["state"] not in OVER] or jobs
     else:
@@ -131,11 +132,11 @@ def _document(line: bytes) -> Line:
 
 async def follow(settings: Settings, key: str) -> AsyncIterator[Line]:
     """Each new state and each new line of progress, until the job is over."""
-    from l07.backends.open import open_store
+    from l07.backends.open import open_ledger, open_store
 
-    store, tail, before = open_store(settings), Tail(), ""
+    store, ledger, tail, before = open_store(settings), open_ledger(settings, "jobs"), Tail(), ""
     while True:
-        job = (await jobs_now(settings))[key]
+        job = (await jobs_now(settings, ledger))[key]
         whose = {"job": job["id"]}
         for line in tail.read(store.path(f"jobs/{job['id']}")):
             yield {**whose, **line}

@@ -59,6 +59,11 @@ class JobLine:
         return self.declined or not NEXT_STATES[self.state]
 
     @property
+    def is_settled(self) -> bool:
+        """Nothing will be done for it any more."""
+        return self.is_over or self.standing == "REPLACED"
+
+    @property
     def is_due(self) -> bool:
         """Whether it waits in the queue, or is worked on and would go back there."""
         return bool(self.body) and not self.is_over and not self.replaced
@@ -91,7 +96,7 @@ def fold(entries: Iterable[EntryLike]) -> dict[str, JobLine]:
                 jobs[mate] = say(jobs[mate], job)
         jobs[key] = job
         mates.add(key)
-        mates -= {mate for mate in mates if jobs[mate].is_over or jobs[mate].standing == "REPLACED"}
+        mates -= {mate for mate in mates if jobs[mate].is_settled}
     return jobs
 
 

@@ -54,7 +54,7 @@ async def work_until_over(settings: Settings, key: str, report: Report) -> bool:
             joined(settings, ["train"], bus=bus, buffer=None, report=report, health=Health("train"), stop=stop)
         )
         await stack.enter_async_context(stopping(stop))
-        while not stop.is_set() and not (await standing(settings, key)).is_over:
+        while not stop.is_set() and not (await standing(settings, key)).is_settled:
             done = await control.work()
             await control.announce()
             if not done:  # whoever had the track before us is still to be seen silent

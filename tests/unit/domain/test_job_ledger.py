@@ -155,6 +155,7 @@ def test_a_newer_version_replaces_what_waits_of_its_track_only() -> None:
         "a:1.0.0": "REPLACED", "b:1.0.0": "PENDING", "a:1.1.0": "PENDING",
     }  # fmt: skip
     assert jobs["a:1.0.0"].reason == "by a:1.1.0"
+    assert [job.is_settled for job in jobs.values()] == [True, False, False]
 
 
 def test_what_runs_is_not_called_replaced_until_it_would_wait_again() -> None:
