@@ -14,7 +14,7 @@ from l07.domain.registry import fold as fold_models
 from l07.errors import BadTraining, DatasetRevoked, NothingByThatName
 from l07.events.outbound import event_id
 from l07.pipeline.bases import resolve
-from l07.pipeline.train.identity import CONFIG, identity_of
+from l07.pipeline.train.identity import CONFIG, identity_of, own_of
 from l07.ports import ArtifactStore, Entry, Ledger
 from l07.settings import Settings, Track
 
@@ -125,6 +125,7 @@ def _request(version: Entry, method: str, options: Mapping[str, float], track: T
     config = settings.training.model_dump(include={*CONFIG, "threads", "canaries"})
     base = settings.models.aliases.get(track.base_model, track.base_model)
     parts = [version.body["data"]["digest"], method, dict(options), base, config, settings.seed]
+    parts += [own] if (own := own_of(settings, method)) else []
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 

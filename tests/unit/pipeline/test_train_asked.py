@@ -113,6 +113,18 @@ async def test_with_other_settings_it_is_another_job(bench: Bench) -> None:
     assert (await ask(bench)).is_new
 
 
+async def test_other_rules_of_pairs_are_another_request_of_a_method_that_learns_from_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the id is not known before it runs, too."""
+    monkeypatch.setattr("l07.pipeline.train.asked.identity_of", lambda *_: "")
+    first = [await ask(bench), await ask(bench, method="other")]
+    contrast = bench.settings.contrast.model_copy(update={"min_margin": 55.0})
+    bench.settings = bench.settings.model_copy(update={"contrast": contrast})
+    second = [await ask(bench), await ask(bench, method="other")]
+    assert [a.key == b.key for a, b in zip(first, second, strict=True)] == [True, False]
+
+
 async def test_a_failed_or_cancelled_one_is_queued_anew_under_the_next_number(tmp_path: Path) -> None:
     bench = Bench(tmp_path, NothingToTrainOn("no row fits"), RESULT)
     await created(bench, "1.0.0")
