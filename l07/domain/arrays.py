@@ -38,5 +38,6 @@ def is_among(values: Array, asked: Array) -> Flags:
 
 def is_frequent(values: Array, least: int) -> Flags:
     """Which of unsigned 64-bit numbers may be there `least` times or more: all that are, and a few others."""
-    places = (values & _BITS).astype(np.int64)
-    return (np.bincount(places, minlength=int(_BITS) + 1) >= least)[places]
+    bits = np.uint64((4 << len(values).bit_length()) - 1)  # so many counts that two numbers seldom share one
+    places = (values & bits).astype(np.int64)
+    return (np.bincount(places) >= least)[places] if len(places) else np.zeros(0, bool)
