@@ -5,6 +5,7 @@ section 3.4. Departure: a band is a 32-bit hash of its four minima; what two dif
 (1 in 4 * 10^9) falls at the next look.
 """
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,13 @@ class Bands:
             found.append(mine.astype(np.int64) << 32 | theirs)
         pairs = distinct(np.concatenate(found))
         return pairs >> 32, pairs & 0xFFFFFFFF
+
+    def let_go(self) -> None:
+        """Of a mapped file the pages that were looked at, which else count as memory of this process; who asks again has
+        them from the system's cache."""
+        mapped = getattr(self.hashes, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def places(self, rows: I64) -> I64:
         """Where these rows are, -1 for one that is not here."""

@@ -68,6 +68,7 @@ class Twins:
         near: dict[tuple[int, int], float] = {}
         for part in among:
             near |= _near(asked, part, least - MARGIN)
+            part.let_go()
         self._fetch(sorted({row for pair in near for row in pair} - self._shingles.keys()), older)
         found = ((pair, self._similarity(pair, told)) for pair, told in sorted(near.items()))
         return {pair: similarity for pair, similarity in found if similarity >= least}
