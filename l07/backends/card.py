@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from l07.domain.dataset import SPLITS
+from l07.domain.markdown import cell, table
 
 _HEAD = """---
 license: {licence}
@@ -95,7 +96,7 @@ def _tables(manifest: Mapping[str, Any]) -> str:
         ("review (waits for a person)", manifest["review"], ""),
     ]
     return (
-        f"## What is in it\n\n{_table(('table', 'rows', 'groups'), rows)}\n\nRows of one group (a task, its near duplicates,"
+        f"## What is in it\n\n{table(('table', 'rows', 'groups'), rows)}\n\nRows of one group (a task, its near duplicates,"
         " and tasks whose runs made exactly the same calls) are in one\nsplit, for ever. Where each row came from:"
         " `provenance/`; why each run is where it is: `runs/` and `standing/`, line by line;\nwhich numbers decided: `manifest.json`."
     )
@@ -124,8 +125,8 @@ def _left(manifest: Mapping[str, Any], shown: list[str]) -> str:
     rows = [(row["stage"], row["reason"], row["source"], row["rows"]) for row in left[:MOST_REASONS]]
     more = f"\n\nand {len(left) - MOST_REASONS} more: `left` in `manifest.json`" if len(left) > MOST_REASONS else ""
     pictures = _picture("left.svg") + "\n\n" if "left.svg" in shown else ""
-    table = _table(("stage", "reason", "source", "rows"), rows)
-    return f"## Why rows are in no split\n\nA row may have several reasons.\n\n{pictures}{table}{more}"
+    shown_table = table(("stage", "reason", "source", "rows"), rows)
+    return f"## Why rows are in no split\n\nA row may have several reasons.\n\n{pictures}{shown_table}{more}"
 
 
 def _clusters(manifest: Mapping[str, Any]) -> str:
@@ -141,8 +142,8 @@ def _clusters(manifest: Mapping[str, Any]) -> str:
             f" splits ({_percent(largest['share_kept'])})."
         )
     rows = [(name, one["passed"], one["kept"], _percent(one["share_kept"])) for name, one in found["sources"].items()]
-    table = _table(("source", "passed the gates", "in a split", "share"), rows[:MOST_REASONS])
-    return f"## Clusters and sources\n\n{alike}{_diversity(manifest)}\n\n{table}"
+    shown_table = table(("source", "passed the gates", "in a split", "share"), rows[:MOST_REASONS])
+    return f"## Clusters and sources\n\n{alike}{_diversity(manifest)}\n\n{shown_table}"
 
 
 def _diversity(manifest: Mapping[str, Any]) -> str:
@@ -168,7 +169,7 @@ def _curriculum(manifest: Mapping[str, Any]) -> str:
     rows = [[stage[name] for name in columns] for stage in made["stages"]]
     return (
         f"## Curriculum\n\nTrain rows from easy to hard, paced by {made['pacing']}; `rank_shuffled` is the control arm."
-        f"\n\n{_table(('stage', *columns[1:]), rows)}"
+        f"\n\n{table(('stage', *columns[1:]), rows)}"
     )
 
 
@@ -185,7 +186,7 @@ def _own(manifest: Mapping[str, Any], shown: list[str]) -> str:
 
 def _warnings(manifest: Mapping[str, Any]) -> str:
     said = [": ".join(str(value) for value in warning.values()) for warning in manifest.get("warnings", ())]
-    return "## Warnings\n\n" + "\n".join(f"- {_cell(text)}" for text in said) if said else ""
+    return "## Warnings\n\n" + "\n".join(f"- {cell(text)}" for text in said) if said else ""
 
 
 def _percent(share: float | None) -> str:
@@ -197,17 +198,4 @@ def _picture(name: str) -> str:
 
 
 def _counts(name: str, counts: Mapping[str, int]) -> str:
-    return _table((name, "rows"), list(counts.items())) if counts else ""
-
-
-def _table(columns: Any, rows: Any) -> str:
-    lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in (columns, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
-
-
-def _cell(value: object) -> str:
-    """What stands in events must not end a row, or begin markup."""
-    text = "".join(char if char.isprintable() else " " for char in str(value))
-    for char in "\\|<>[]`":
-        text = text.replace(char, f"\\{char}")
-    return text
+    return table((name, "rows"), list(counts.items())) if counts else ""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,13 @@ async def register(
     at: str,
     format: str = "peft-lora",
     labels: Sequence[str] = (),
+    beside: Callable[[str], Mapping[str, str]] | None = None,
 ) -> Entry:
     """Seal a copy of `artifact`, publish it as models/<name>/<version>, append model.registered. `artifact` stays.
 
     Versions of a name are 1.0.0, 2.0.0, ...; a number whose folder is taken by other files is passed over. The same
-    `lineage["job_id"]` again returns the entry that is there, so a repeat after a crash registers nothing new.
+    `lineage["job_id"]` again returns the entry that is there, so a repeat after a crash registers nothing new. `beside`
+    gives files (name -> text) that are sealed with the artifact's, for a version's number; the same ones for the same number.
 
     Raises: BadArtifactName E7406, Unsealable E7229, KeyExposed E7227, KeyUnreadable E7228, StoreFull E7400."""
     if not MODEL_NAME.fullmatch(name):
@@ -73,7 +75,8 @@ async def register(
     entry = await registry.find(REGISTERED, found.id) if found else None
     while entry is None:
         version = f"{major}.0.0"
-        digest = await _publish(artifact, name=name, version=version, store=store, key=key, labels=labels)
+        more = beside(version) if beside else {}
+        digest = await _publish(artifact, more, name=name, version=version, store=store, key=key, labels=labels)
         if digest is not None:
             data: dict[str, Any] = {
                 "model": name,
@@ -166,19 +169,26 @@ def _verified(model: ModelVersion, store: ArtifactStore, key_file: Path) -> Veri
 
 
 async def _publish(
-    artifact: Path, *, name: str, version: str, store: ArtifactStore, key: seal.SigningKey, labels: Sequence[str]
+    artifact: Path,
+    beside: Mapping[str, str],
+    *,
+    name: str,
+    version: str,
+    store: ArtifactStore,
+    key: seal.SigningKey,
+    labels: Sequence[str],
 ) -> str | None:
     """The digest of what lies under the version then; None: other files are there."""
     uri, subject = _uri(name, version), subject_of(name, version)
     scratch = store.scratch(f"{name}-{version}")
-    manifest = await asyncio.to_thread(_sealed_copy, artifact, scratch, subject, key, labels)
+    manifest = await asyncio.to_thread(_sealed_copy, artifact, beside, scratch, subject, key, labels)
     await store.publish(scratch, uri)
     there = await asyncio.to_thread(seal.verify, store.path(uri), subject=subject, key=key.public)
     return manifest.digest if (there.digest, there.labels) == (manifest.digest, manifest.labels) else None
 
 
 def _sealed_copy(
-    artifact: Path, scratch: Path, subject: str, key: seal.SigningKey, labels: Sequence[str]
+    artifact: Path, beside: Mapping[str, str], scratch: Path, subject: str, key: seal.SigningKey, labels: Sequence[str]
 ) -> seal.Manifest:
     """A copy, so that the job's own folder can be registered again after a crash."""
     with disk_errors(scratch):
@@ -189,6 +199,9 @@ def _sealed_copy(
                     target.mkdir()
                 else:
                     shutil.copyfile(source, target, follow_symlinks=False)  # a link stays one, and is refused below
+        for part, text in beside.items():
+            (scratch / part).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / part).write_text(text, "utf-8")
     return seal.seal(scratch, subject=subject, key=key, labels=labels)
 
 

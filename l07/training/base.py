@@ -1,6 +1,7 @@
 """A base model's folder: is it complete, is it the one that the job names, what does it recommend."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from l07.training.files import file_digests, fold
 
 ABOUT = "base.json"
 NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+OF_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
 
 
 def base_digest(folder: Path) -> str:
@@ -54,6 +65,13 @@ def load(folder: Path) -> tuple[Any, Any]:
     except (ValueError, KeyError, SafetensorError) as err:
         raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err
     return model, tokenizer
+
+
+def copy_tokenizer(folder: Path, target: Path) -> None:
+    """Tokenizer and chat template as the base has them, byte for byte: what was trained is read with no other."""
+    for name in OF_TOKENIZER:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / name)
 
 
 def context(model: Any) -> int:

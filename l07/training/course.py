@@ -48,6 +48,7 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     adapted = method.attach(task, model)
     progress.state("TRAINING")
     measured = method.fit(task, adapted, data)
+    base.copy_tokenizer(folder, partial)
     files, digest = lora.save(adapted, partial, _about(task))
     publish(partial, output)
     return {

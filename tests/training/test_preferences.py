@@ -200,7 +200,8 @@ async def test_a_job_learns_to_prefer_and_leaves_one_adapter(bench: Bench, tmp_p
         "chosen runs gained on rejected ones in four steps"
     )
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
-    assert files == {"adapter_model.safetensors", "adapter_config.json", "l07.json"}, "no reference adapter beside it"
+    weights = {name for name in files if name.endswith(".safetensors")}
+    assert weights == {"adapter_model.safetensors"}, "no reference adapter beside it"
     assert json.loads((tmp_path / "out" / "l07.json").read_text("utf-8"))["method"] == method
     log = (tmp_path / "child.log").read_text("utf-8")
     assert not any(animal in log for animal in ("otter", "falcon", "tiger")), "no prompt in a log"

@@ -149,11 +149,14 @@ async def test_a_run_measures_what_it_did_and_leaves_an_adapter_that_loads(bench
     assert result["peak_rss_bytes"] > 10**8
     told = {"step", "steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eta_s"}
     assert set(seen[0]) == told
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+    out = tmp_path / "out"
+    of_tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert {path.name for path in out.iterdir()} == {
         "adapter_model.safetensors",
         "adapter_config.json",
         "l07.json",
-    }
+    } | of_tokenizer
+    assert all((out / name).read_bytes() == (bench.base / name).read_bytes() for name in of_tokenizer)
     assert json.loads((tmp_path / "out" / "l07.json").read_text("utf-8"))["base_digest"] == bench.base_digest
     assert "otter" not in (tmp_path / "child.log").read_text("utf-8"), "no prompt in a log"
     _loads(bench.base, tmp_path / "out")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from l07.domain import model_card
 from l07.domain.base import setting
 from l07.domain.checkpoint import Change, identity
 from l07.domain.cost import Limit, Spent
@@ -240,10 +241,33 @@ async def _completed(
     }  # fmt: skip
     if parents := await _parents(base, desk):
         lineage["parents"] = parents
+    beside = partial(_beside, job.track, base.resolved.name, lineage, data, _pictures(folder))
     await release.register(
-        name=job.track, artifact=attempts.output(folder, result), lineage=lineage, rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
+        name=job.track, artifact=attempts.output(folder, result), lineage=lineage, beside=beside,
+        rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
         causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
     )  # fmt: skip
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """The curves that the last attempt left, for the card."""
+    return {name: (folder / name).read_text("utf-8") for name in model_card.PICTURES if (folder / name).is_file()}
+
+
+def _beside(
+    name: str,
+    base: str,
+    lineage: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    pictures: Mapping[str, str],
+    version: str,
+) -> dict[str, str]:
+    """The card of this version and its pictures."""
+    facts = model_card.Facts(name, version, base, lineage, measured)
+    return {
+        "README.md": model_card.card(facts, pictures),
+        **{f"plots/{picture}": drawn for picture, drawn in pictures.items()},
+    }
 
 
 def _spent(folder: Path, desk: Desk) -> dict[str, Any]:

@@ -121,6 +121,17 @@ async def test_the_same_job_again_registers_nothing_new(world: World) -> None:
     assert world.artifact("j1", "w").exists()
 
 
+async def test_files_beside_the_artifact_are_sealed_with_it(world: World) -> None:
+    entry = await world.register(beside=lambda version: {"README.md": f"# {version}", "plots/loss.svg": "<svg/>"})
+    found = await world.load()
+    assert (found.folder / "README.md").read_text() == "# 1.0.0"
+    again = await World(world.root).register(beside=lambda version: {"README.md": f"# {version}"})
+    assert again == entry
+    (found.folder / "README.md").write_text("# better")
+    with pytest.raises(FileChanged):
+        await world.load()
+
+
 async def test_a_crash_between_publish_and_record_is_gone_on_from(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

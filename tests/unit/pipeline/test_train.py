@@ -144,6 +144,20 @@ async def test_a_job_runs_to_a_registered_model_with_its_lineage(tmp_path: Path)
     assert len(bench.told) == 1
 
 
+async def test_a_registered_model_has_a_card_with_what_was_measured_and_its_curve(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.desk = replace(bench.desk, draw=lambda folder: (folder / "loss.svg").write_text("<svg/>"))
+    await bench.created(a_version())
+    await bench.work()
+    (model,) = bench.registry.lines
+    folder = bench.desk.store.path(model.body["data"]["uri"])
+    text = (folder / "README.md").read_text("utf-8")
+    assert "| digest | digest-1.0.0 |" in text
+    assert "| mean loss over the run | 2.0 |" in text
+    assert "plots/loss.svg" in text
+    assert (folder / "plots" / "loss.svg").read_text() == "<svg/>"
+
+
 async def test_a_killed_child_starts_again_as_attempt_2_under_the_same_job(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ChildKilled("SIGKILL"), RESULT)
     await bench.created(a_version())
