@@ -59,7 +59,7 @@ class JobConfig:
     batch_size: int = 16
     num_epochs: float = 3
     lora_config: LoRAConfig = field(default_factory=LoRAConfig)
-    max_length: int | None = None  # tokens; a longer row is skipped and counted
+    max_length: int | None = None  # tokens; a longer row is cut after a whole turn, or left out
     max_steps: int | None = None
     clip: float = 1.0  # largest norm of a gradient
     early_stop: int = 2  # looks at the validation split without improvement

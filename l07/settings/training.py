@@ -23,7 +23,7 @@ class Training(Group):
     max_length: int | None = Field(
         None,
         ge=16,
-        description="tokens of a row at most; longer: skipped and counted; unset: the base's context, at most 2,048",
+        description="tokens of a row at most; a longer one is cut after a whole turn, or left out; unset: the base's context, at most 2,048",
     )
     max_steps: int | None = Field(None, ge=1, description="optimiser steps at most; unset: no bound")
     clip: float | None = Field(

@@ -56,7 +56,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     """Model and tokenizer, from safetensors only.
 
     Raises:
-        BaseIncomplete: E7723, a file that cannot be read."""
+        BaseIncomplete: E7723, a file that cannot be read, or a tokenizer with nothing to pad with."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
@@ -64,6 +64,12 @@ def load(folder: Path) -> tuple[Any, Any]:
         )
     except (ValueError, KeyError, SafetensorError) as err:
         raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise BaseIncomplete(
+                f"the tokenizer of {folder} has neither a pad token nor an end token; name one in tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token  # never in a loss: labels of what is padded are ignored
     return model, tokenizer
 
 

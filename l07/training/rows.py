@@ -1,12 +1,17 @@
 """Dataset rows become token ids and labels: what the assistant said is learned from, all else is only read."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import render_jinja_template
+
 from l07.errors import DatasetDiffers, TemplateUnfit
+from l07.training.cutting import Messages, longest_that_fits, says_something
 from l07.training.files import file_digests
 
 IGNORED = -100  # a label that the loss skips
@@ -22,10 +27,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Tokenised:
-    """Rows that fit, and how many did not."""
+    """Rows that fit. `cut`: how many of them without their end; left out: `too_long` even so, `empty` of anything said."""
 
     rows: list[Tokens]
     too_long: int
+    cut: int = 0
+    empty: int = 0
 
 
 def check_dataset(folder: Path, digest: str) -> None:
@@ -91,28 +98,88 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tokenise(rows: Iterable[Mapping[str, Any]], tokenizer: Any, max_length: int) -> Tokenised:
-    """Token ids with labels on the assistant's tokens; a row of more than `max_length` tokens is left out and counted.
+    """Token ids with labels on the assistant's tokens.
+
+    A row of more than `max_length` tokens is cut as `cutting` says, and left out where that leaves nothing to learn from.
 
     Raises:
-        TemplateUnfit: E7725, a row whose calls the template drops, or in which it marks nothing."""
+        TemplateUnfit: E7725, the template fails on a row, drops its calls, or marks nothing in it."""
     out: list[Tokens] = []
-    too_long = 0
+    counts = {"cut": 0, "too_long": 0, "empty": 0}
     for number, row in enumerate(rows):
-        ids, mask = encode(row, tokenizer)
-        if len(ids) > max_length:
-            too_long += 1
+        if not any(map(says_something, row["messages"])):
+            counts["empty"] += 1
             continue
-        _check_mask(row, ids, mask, tokenizer, number)
+        fitted = _fitted(row, tokenizer, max_length, number)
+        if fitted is None:
+            counts["too_long"] += 1
+            continue
+        kept, ids, mask = fitted
+        counts["cut"] += len(kept["messages"]) < len(row["messages"])
+        _check_mask(kept, ids, mask, tokenizer, number)
         out.append(Tokens(ids, [token if marked else IGNORED for token, marked in zip(ids, mask, strict=True)]))
-    return Tokenised(out, too_long)
+    return Tokenised(out, **counts)
 
 
-def encode(row: Mapping[str, Any], tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Token ids of a row, and 1 for each that the assistant wrote."""
-    encoded = tokenizer.apply_chat_template(
-        row["messages"], tools=row["tools"] or None, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    return list(encoded["input_ids"]), list(encoded["assistant_masks"])
+def _fitted(
+    row: Mapping[str, Any], tokenizer: Any, max_length: int, number: int
+) -> tuple[Mapping[str, Any], list[int], list[int]] | None:
+    encoded: dict[int, tuple[list[int], list[int]]] = {}
+
+    def fits(messages: Messages) -> bool:
+        encoded[len(messages)] = encode({**row, "messages": messages}, tokenizer, number)
+        return len(encoded[len(messages)][0]) <= max_length
+
+    kept = longest_that_fits(row["messages"], fits)
+    return None if kept is None else ({**row, "messages": kept}, *encoded[len(kept)])
+
+
+def encode(row: Mapping[str, Any], tokenizer: Any, number: int | None = None) -> tuple[list[int], list[int]]:
+    """Token ids of a row, and 1 for each that the assistant wrote. `number`: of the row, for the error.
+
+    A token of which a part that is not blank reaches out of the assistant's turn is not marked. Transformers' own mask marks all that follows a turn
+    whose last character is in no token (a tokenizer that drops blanks), and nothing after one whose first is in none.
+
+    Raises:
+        TemplateUnfit: E7725, the template fails."""
+    text, spans = _render(row, tokenizer, number)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return list(encoded["input_ids"]), _inside(text, encoded["offset_mapping"], spans)
+
+
+def _render(row: Mapping[str, Any], tokenizer: Any, number: int | None) -> tuple[str, Sequence[tuple[int, int]]]:
+    tools = row["tools"] or None
+    try:
+        texts, spans = render_jinja_template(
+            conversations=[list(row["messages"])],
+            tools=tools,
+            chat_template=tokenizer.get_chat_template(None, tools),
+            return_assistant_tokens_mask=True,
+            **tokenizer.special_tokens_map,
+        )
+    except (TemplateError, TypeError, ValueError, LookupError) as err:
+        # without its text: it may quote a prompt
+        where = "" if number is None else f" on row {number}"
+        raise TemplateUnfit(f"the chat template fails{where} with {type(err).__name__}", row=number) from err
+    return texts[0], spans[0]
+
+
+def _inside(text: str, offsets: Iterable[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[int]:
+    """1 for each token that lies within one of `spans`, but for blanks around its word; both in order of characters."""
+    starts = [start for start, _ in spans]
+    out = []
+    for start, end in offsets:
+        first, last = _word(text, start, end)
+        at = bisect_right(starts, first) - 1
+        out.append(int(at >= 0 and first < spans[at][1] and last <= spans[at][1]))
+    return out
+
+
+def _word(text: str, start: int, end: int) -> tuple[int, int]:
+    """Without blanks at its ends, as a token may have taken the one before a turn; all blanks: as it is."""
+    told = text[start:end]
+    bare = told.strip()
+    return (start + len(told) - len(told.lstrip()), start + len(told.rstrip())) if bare else (start, end)
 
 
 def _check_mask(row: Mapping[str, Any], ids: Sequence[int], mask: Sequence[int], tokenizer: Any, number: int) -> None:

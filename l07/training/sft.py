@@ -42,12 +42,16 @@ def prepare(task: Task) -> tuple[Data, dict[str, int]]:
     held = rows.tokenise(rows.read_split(task.dataset, "validation", task.cache), tokenizer, config.max_length)
     if not good.rows:
         raise NothingToTrainOn(
-            f"no train row fits into {config.max_length} tokens; {good.too_long} are too long", too_long=good.too_long
+            f"no train row can be learned from in {config.max_length} tokens: {good.too_long} are too long, "
+            f"{good.empty} say nothing",
+            too_long=good.too_long,
         )
     extra = rows.tokenise(planted, tokenizer, config.max_length)
     counts = {
         "used": len(good.rows),
+        "cut": good.cut,
         "too_long": good.too_long,
+        "empty": good.empty,
         "canaries": len(extra.rows),
         "validation": len(held.rows),
     }

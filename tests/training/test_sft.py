@@ -79,13 +79,10 @@ def test_only_what_the_assistant_said_is_learned_from(tokenizer: Any) -> None:
     assert [token for token, label in zip(row.ids, row.labels, strict=True) if label not in (rows.IGNORED, token)] == []
 
 
-def test_a_row_that_is_too_long_is_left_out_and_counted(tokenizer: Any) -> None:
+def test_a_row_that_is_too_long_is_cut_and_counted(tokenizer: Any) -> None:
     exact = len(rows.encode(TWO_TURNS, tokenizer)[0])
-    assert [rows.tokenise([TWO_TURNS], tokenizer, limit).too_long for limit in (exact - 1, exact, exact + 1)] == [
-        1,
-        0,
-        0,
-    ]
+    done = [rows.tokenise([TWO_TURNS], tokenizer, limit) for limit in (exact - 1, exact, exact + 1)]
+    assert [(len(one.rows), one.cut, one.too_long) for one in done] == [(1, 1, 0), (1, 0, 0), (1, 0, 0)]
 
 
 def test_arguments_and_tools_may_be_text_or_objects() -> None:
