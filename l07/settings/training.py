@@ -53,9 +53,10 @@ class Training(Group):
         None, ge=1, description="a checkpoint every so many steps; unset: none for that reason"
     )
     grace_s: float = Field(
-        30.0,
+        20.0,
         gt=0,
-        description="a child that is asked to leave has this long for its checkpoint, then it is killed",
+        description="a child that is asked to leave has this long for its checkpoint, then it is killed; less than "
+        "health.grace_s, so that the trainer can still say so",
     )
     lease_renew_s: float = Field(
         30.0,

@@ -11,14 +11,16 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
+from l07.domain.methods import METHODS
 from l07.errors import ChildDiskFull, ChildPreempted, LossNotFinite
 from l07.training import checkpoints, course, engine, resume
 from l07.training.__main__ import explain
-from tests.training.worlds import Bench
+from tests.training.worlds import Bench, scored_rows, write_dataset
 
 pytestmark = [
     pytest.mark.training,
     pytest.mark.slow,
+    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore"),  # those of peft about transformers, and that our base is on no hub
 ]
 
@@ -123,6 +125,33 @@ def test_another_order_of_rows_comes_back_too(bench: Bench, tmp_path: Path, monk
         with pytest.raises(CutOff):
             run(bench, tmp_path / "cut")
     assert run(bench, tmp_path / "cut")["digest"] == quiet["digest"]
+
+
+LEARNT = [name for name, spec in METHODS.items() if spec.feed in ("pairs", "labels")]  # `sft` is all of the above
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A small dataset with rejected runs, so that an epoch is short."""
+    folder = tmp_path_factory.mktemp("scored") / "dataset"
+    return {"dataset_digest": write_dataset(folder, scored_rows(6, 7)), "dataset": str(folder)}
+
+
+@pytest.mark.parametrize("method", LEARNT)
+def test_every_method_comes_back_to_the_same_weights_and_figures(
+    bench: Bench, scored: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """In a later epoch than the first; a method's own figures too."""
+    job = {**scored, "method": method, "config": {"max_steps": 10, "batch_size": 4}}
+    quiet = run(bench, tmp_path / "quiet", **{**job, "checkpoints": {}})
+    assert quiet["epochs"] > 1.0
+    with monkeypatch.context() as patch:
+        cut_off(patch, 10)
+        with pytest.raises(CutOff):
+            run(bench, tmp_path / "cut", **job)
+    again = run(bench, tmp_path / "cut", **job)
+    assert again["resumed_from"] == 8
+    assert same(again, quiet)
 
 
 def test_early_stop_comes_at_the_same_look(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
