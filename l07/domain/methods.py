@@ -16,6 +16,7 @@ class Option:
     least: float
     most: float
     about: str
+    whole: bool = False  # no fractions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,15 @@ _RATE = "times `training.learning_rate`, which is meant for supervised fine-tuni
 _BETA = "how dear it is to move away from the base; smaller moves further"
 
 METHODS: Mapping[str, MethodSpec] = {
-    "sft": MethodSpec("rows", "supervised fine-tuning on good runs"),
+    "sft": MethodSpec(
+        "rows",
+        "supervised fine-tuning on good runs",
+        {
+            "curriculum": Option(
+                0, 0, 2, "order of the rows: 0 by chance, 1 the version's curriculum, 2 its shuffled arm", whole=True
+            )
+        },
+    ),
     "dpo": MethodSpec(
         "pairs",
         "direct preference optimisation on pairs of runs",
@@ -65,7 +74,7 @@ def effective_options(name: str, asked: Mapping[str, float]) -> dict[str, float]
     """The method's options, `asked` where it says so.
 
     Raises:
-        ValueError: no such method, an option that it does not have, or one out of its bounds."""
+        ValueError: no such method, an option that it does not have, one out of its bounds, or a fraction of one that has none."""
     spec = check_method(name)
     unknown = sorted(asked.keys() - spec.options.keys())
     if unknown:
@@ -76,4 +85,7 @@ def effective_options(name: str, asked: Mapping[str, float]) -> dict[str, float]
     if wrong:
         bounds = ", ".join(f"{o}: {spec.options[o].least:g} to {spec.options[o].most:g}" for o in wrong)
         raise ValueError(f"{name}: out of range: {bounds}")
+    broken = [o for o, value in out.items() if spec.options[o].whole and not value.is_integer()]
+    if broken:
+        raise ValueError(f"{name}: {', '.join(f'{o} is {out[o]:g}' for o in broken)}; only whole numbers are allowed")
     return out

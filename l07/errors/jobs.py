@@ -149,3 +149,9 @@ class JobFolderTaken(ChildError, Poison):
     """Another child works in the folder that a job's attempt was given."""
 
     code = "E7733"
+
+
+class CurriculumUnfit(ChildError, Poison):
+    """A dataset version has no curriculum, or one that does not give each train row one place."""
+
+    code = "E7734"

@@ -1,7 +1,8 @@
 """Supervised fine-tuning of an adapter on good runs: base and dataset in, adapter and measured losses out.
 
 Source: Ouyang et al., "InstructGPT" (2022), section 3, step 1, as TRL's SFTTrainer does it. Departures: loss on the
-assistant's turns only; LoRA; the weights kept are those with the lowest loss on the validation split.
+assistant's turns only; LoRA; the weights kept are those with the lowest loss on the validation split; rows in the order of
+the version's curriculum where the option `curriculum` asks for it (`sequence.py`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from l07.domain.canary import as_messages, canaries
 from l07.errors import NothingToTrainOn
-from l07.training import engine, rows
+from l07.training import engine, rows, sequence
 from l07.training.engine import Run
 from l07.training.task import Task, adapter
 
@@ -22,23 +23,25 @@ attach = adapter
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Tokenised rows to learn from, and to look at in between."""
+    """Tokenised rows to learn from, and to look at in between. `in_order`: every pass is over `train` as it stands."""
 
     train: Sequence[rows.Tokens]
     validation: Sequence[rows.Tokens]
+    in_order: bool = False
 
 
 def prepare(task: Task) -> tuple[Data, dict[str, int]]:
     """The train and validation splits as tokens, and the canaries.
 
     Raises:
-        NothingToTrainOn: E7721, no row fits."""
+        NothingToTrainOn: E7721, no row fits. CurriculumUnfit: E7734, the version has none that fits its rows."""
+    which = int(task.options.get("curriculum", 0))
     job, config, tokenizer = task.job, task.config, task.tokenizer
     assert config.max_length is not None
     planted = [
         {"messages": as_messages(one), "tools": []} for one in canaries(**(job.get("canaries") or {"n": 0, "seed": 0}))
     ]
-    good = rows.tokenise(rows.read_split(task.dataset, "train", task.cache), tokenizer, config.max_length)
+    good = rows.tokenise(sequence.read_train(task.dataset, which, task.cache), tokenizer, config.max_length)
     held = rows.tokenise(rows.read_split(task.dataset, "validation", task.cache), tokenizer, config.max_length)
     if not good.rows:
         raise NothingToTrainOn(
@@ -55,7 +58,8 @@ def prepare(task: Task) -> tuple[Data, dict[str, int]]:
         "canaries": len(extra.rows),
         "validation": len(held.rows),
     }
-    return Data([*good.rows, *extra.rows], held.rows), counts
+    train = sequence.spread(good.rows, extra.rows) if which else [*good.rows, *extra.rows]
+    return Data(train, held.rows, in_order=which > 0), counts
 
 
 def fit(task: Task, model: Any, data: Data) -> dict[str, Any]:
@@ -73,7 +77,8 @@ def train(model: Any, tokenizer: Any, data: Data, run: Run) -> dict[str, Any]:
         run,
         max_length=run.config.max_length,
         packing=False,
-        train_sampling_strategy="group_by_length",  # rows of one batch are about as long: less padding
+        # by length, rows of one batch are about as long: less padding
+        train_sampling_strategy="sequential" if data.in_order else "group_by_length",
         dataset_kwargs={"skip_prepare_dataset": True},  # the labels are ours
         eval_strategy=engine.looks(data.validation),
     )

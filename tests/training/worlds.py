@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from l07.domain import world
+from l07.domain.curriculum import Runs, curriculum
+from l07.domain.drawing import draw_of, mixed
+from l07.domain.example import difficulty, measure
 
 Row = dict[str, Any]
 SPLITS = ("train",) * 8 + ("validation", "test")
@@ -142,3 +146,42 @@ class Bench:
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps({**job, **changes}), "utf-8")
         return folder
+
+
+def write_curriculum(folder: Path, rows: Iterable[Row], seed: int) -> str:
+    """curriculum.parquet of a folder that `write_dataset` wrote, as the curator would write it of these scored runs; the
+    folder's new digest."""
+    known = list(rows)
+    learnt = set(
+        Dataset.from_parquet(str(folder / "data" / "train-00000-of-00001.parquet"), keep_in_memory=True)["key"]
+    )
+    draws = np.array([draw_of(row["key"]) for row in known], np.uint64)
+    runs = Runs(
+        task=np.unique([row["group"] for row in known], return_inverse=True)[1].astype(np.int64),
+        kind=np.unique([row["domain"] for row in known], return_inverse=True)[1].astype(np.int64),
+        judged=np.ones(len(known), bool),
+        failed=np.array([row.get("decision", "ACCEPT") != "ACCEPT" for row in known]),
+        structural=np.array([difficulty(measure(row["messages"], _goal(row))) for row in known]),
+        learnt=np.array([row["key"] in learnt for row in known]),
+    )
+    order, control = (mixed(draws, seed=seed, purpose=purpose) for purpose in ("curriculum", "control"))
+    made = curriculum(runs, order, control, pacing="buckets")
+    keys = [known[place]["key"] for place in made.place.tolist()]
+    table = {"key": keys, "rank": made.rank, "rank_shuffled": made.rank_shuffled}
+    Dataset.from_dict(table).to_parquet(str(folder / "curriculum.parquet"))
+    return sign(folder)
+
+
+def _goal(row: Row) -> str:
+    return next(str(m["content"]) for m in row["messages"] if m["role"] == "user")
+
+
+def sign(folder: Path) -> str:
+    """A manifest of the files as they are now; its digest."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.parquet"))
+    }
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"digest": digest, "files": files}), "utf-8")
+    return digest

@@ -26,6 +26,12 @@ def test_options_are_the_methods_own_and_within_bounds(monkeypatch: pytest.Monke
         effective_options("other", {})
 
 
+def test_an_option_that_counts_takes_no_fraction() -> None:
+    assert effective_options("sft", {"curriculum": 2}) == {"curriculum": 2.0}
+    with pytest.raises(ValueError, match=r"curriculum is 1.5; only whole numbers"):
+        effective_options("sft", {"curriculum": 1.5})
+
+
 def test_a_track_with_a_method_that_is_not_there_does_not_start() -> None:
     with pytest.raises(ValueError, match="no training method dpx"):
         Track(method="dpx")

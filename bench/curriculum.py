@@ -1,0 +1,93 @@
+"""`scripts/bench curriculum`: supervised fine-tuning in the order of the curriculum against its shuffled arm, at equal steps.
+
+`--seeds N` (3), `--first N` (1), `--tasks N` tasks a domain (160), `--epochs X` (1, 3), `--golden N` runs a domain (60). Both arms
+begin at the tiny base and differ in the option alone. Held out: golden runs, whose tasks are in no version, all calls; an exact call
+has the name and the arguments that were recorded. The difference is paired by golden row, over all seeds, with its 95 % bootstrap
+interval. There is no must: whatever it is, it is told."""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l07.backends.child import ChildTrainer
+from l07.backends.store import FolderStore
+from l07.domain.statistics import Bootstrap
+from l07.pipeline.bases import prepare_base
+from tests.bases import BASES
+from tests.training.worlds import run_child, scored_rows, write_curriculum, write_dataset, write_golden
+
+ARMS: Mapping[str, int] = {"curriculum": 1, "shuffled": 2}
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench curriculum", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--tasks", type=int, default=160)
+    parser.add_argument("--epochs", default="1,3")
+    parser.add_argument("--golden", type=int, default=60)
+    args = parser.parse_args(arguments)
+    base = asyncio.run(
+        prepare_base("tiny-base", aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=1200)
+    )
+    for epochs in map(float, args.epochs.split(",")):
+        differences: list[float] = []
+        for seed in range(args.first, args.first + args.seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                differences += _seed(Path(folder), seed, epochs, base, args)
+        told = Bootstrap(differences, resamples=10_000, seed=0).at()
+        print(
+            f"{epochs:g} epochs: curriculum less shuffled {told.value:+.3f} [{told.low:+.3f}, {told.high:+.3f}], {len(differences)} rows"
+        )
+    return 0
+
+
+def _seed(folder: Path, seed: int, epochs: float, base: Any, args: argparse.Namespace) -> list[float]:
+    """Of each golden row, how many more of its calls were exact with the curriculum, as a share."""
+    rows = scored_rows(args.tasks, seed)
+    write_dataset(folder / "dataset", rows)
+    digest = write_curriculum(folder / "dataset", rows, seed)
+    golden = write_golden(folder / "golden.jsonl", args.golden, seed)
+    found = {}
+    for arm, which in ARMS.items():
+        job = {
+            "kind": "train", "job_id": f"{arm}-{seed}", "attempt": 1, "seed": seed, "threads": 1, "base": str(base.folder),
+            "base_digest": base.digest, "dataset": str(folder / "dataset"), "dataset_digest": digest, "method": "sft",
+            "config": {"num_epochs": epochs, "early_stop": 1000}, "options": {"curriculum": which}, "canaries": {"n": 0, "seed": 0},
+            "output": str(folder / arm / "out"),
+        }  # fmt: skip
+        made = run_child(folder / arm, job)
+        shares = _exact(folder, arm, golden, base, seed)
+        found[arm] = shares
+        print(
+            f"seed {seed}, {epochs:g} epochs, {arm}: exact {np.mean(list(shares.values())):.3f}, {made['steps']} steps, "
+            f"kept {made['kept_step']}, {made['train_seconds']:.0f} s",
+            flush=True,
+        )
+    return [found["curriculum"][key] - found["shuffled"][key] for key in found["shuffled"]]
+
+
+def _exact(folder: Path, arm: str, golden: Path, base: Any, seed: int) -> dict[int, float]:
+    job = {
+        "kind": "evaluate", "threads": 1, "seed": seed, "dataset": str(folder / "nothing"), "dataset_digest": None,
+        "golden": str(golden), "candidate": {"base": str(base.folder), "adapter": str(folder / arm / "out")},
+        "baseline": None, "rows": 10**6, "calls_per_row": 8, "canaries": None, "latency": {"pairs": 0, "new_tokens": 1},
+        "output": str(folder / f"measure-{arm}" / "out"),
+    }  # fmt: skip
+    run_child(folder / f"measure-{arm}", job)
+    measured = json.loads((folder / f"measure-{arm}" / "out" / "measurements.json").read_text("utf-8"))
+    answers = {
+        number: [call["candidate"]["exact"] for call in row["calls"]] for number, row in enumerate(measured["rows"])
+    }
+    return {number: sum(calls) / len(calls) for number, calls in answers.items() if calls}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
