@@ -22,7 +22,9 @@ try:
 except ImportError:  # no C compiler where this was installed: `ingest.py` does it all
     scan = None  # type: ignore[assignment]
 
-Found = tuple[list[Any], Sequence[int]]  # halves and what is ignored; where None stands instead
+Found = tuple[
+    Any, Sequence[int]
+]  # a sequence of halves and what is ignored; None, until something is put there, where it is not sure
 Scan = Callable[[Sequence[Record], int], Found]
 ENVELOPE = ("id", "source", "type", "subject", "partitionkey", "time", "datacontenttype", "specversion", "data")
 NEEDED = frozenset({"id", "source", "type", "specversion", "data"})

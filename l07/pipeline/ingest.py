@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import reduce
+from operator import iadd
 
 import msgspec
 import xxhash
@@ -81,15 +83,11 @@ def ingest_rules(settings: Settings, *, cluster: str) -> IngestRules:
 def ingest(slices: Sequence[Slice], *, rules: IngestRules, order: Sequence[Record] | None = None) -> IngestBatch:
     """What these records do to the buffer. `order` interleaves the slices' records; without it they go slice by slice."""
     parts = [_part(slice_) for slice_ in slices]
-    items: list[Item] = []
     if order is None:
-        for part, slice_ in enumerate(slices):
-            items += _items(slice_.records, part, rules)
-        return IngestBatch(parts, items)
+        found = (_items(slice_.records, part, rules) for part, slice_ in enumerate(slices))
+        return IngestBatch(parts, reduce(iadd, found, next(found, [])))
     index = {slice_.tp: number for number, slice_ in enumerate(slices)}
-    for record in order:
-        items += _items([record], index[record.tp], rules)
-    return IngestBatch(parts, items)
+    return IngestBatch(parts, [_items([record], index[record.tp], rules)[0] for record in order])
 
 
 def record_digest(record: Record) -> bytes:
@@ -104,7 +102,8 @@ def _part(slice_: Slice) -> Part:
     return Part(slice_.tp, slice_.start, slice_.next, record_digest(last), last.timestamp_ms, slice_.log)
 
 
-def _items(records: Sequence[Record], part: int, rules: IngestRules) -> list[Item]:
+def _items(records: Sequence[Record], part: int, rules: IngestRules) -> Sequence[Item]:
+    found: MutableSequence[Item]
     found, left = rules.sure(records, part)
     for place in left:
         found[place] = _spaced(records[place], part, rules) or careful(records[place], part, rules)

@@ -6,6 +6,7 @@ written to be sure, not to be complete: white space, an escape in a text that is
 that the struct does not have, a rule's rare branch: None, and somebody else looks.
 The end of the bytes is a zero byte (Python's promise), which no rule accepts: no pointer passes it."""
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from cpython.ref cimport Py_INCREF
@@ -16,8 +17,6 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 cdef extern from "Python.h":
     ctypedef struct Class "PyTypeObject":
         object (*tp_alloc)(type, Py_ssize_t)
-    object PyUnicode_New(Py_ssize_t size, Py_UCS4 most)
-    char* PyUnicode_1BYTE_DATA(object text)
 
 include "scan_hash.pxi"
 include "scan_text.pxi"
@@ -68,14 +67,6 @@ cdef inline int _there(Span* span) noexcept nogil:
     return span.kind != 0 and span.kind != NULL_
 
 
-cdef str _named(const char* prefix, Py_ssize_t size, Span* span):
-    """Both together; what `_name` let through is ASCII."""
-    made = PyUnicode_New(size + span.size, 127)
-    memcpy(PyUnicode_1BYTE_DATA(made), prefix, size)
-    memcpy(PyUnicode_1BYTE_DATA(made) + size, span.at, span.size)
-    return made
-
-
 cdef double TENS[16]
 for _n in range(16):
     TENS[_n] = 10.0 ** _n
@@ -123,14 +114,15 @@ cdef Py_ssize_t _put_repr(char* out, Span* span, double value) except -1:
     return PyBytes_GET_SIZE(said)
 
 
-cdef bytes _judgement(str key, Span* at, double score, double confidence):
-    """The digest of what a score says; None where that is long. What is said: see `inbound.py`."""
+cdef int _judgement(Named* key, Span* at, double score, double confidence, char* out) except -1:
+    """The digest of what a score says; 0 where that is long. What is said: see `inbound.py`."""
     cdef char said[2048]
-    cdef Py_ssize_t size = len(key)
+    cdef Py_ssize_t size = key.prefix_size + key.size
     cdef Span* evaluation = &at[S_EVALUATION]
     if size + evaluation.size > 1900:
-        return None
-    memcpy(said, PyUnicode_1BYTE_DATA(key), size)
+        return 0
+    memcpy(said, key.prefix, key.prefix_size)
+    memcpy(said + key.prefix_size, key.at, key.size)
     said[size] = 0
     size += 1
     size += _put_repr(said + size, &at[S_SCORE], score)
@@ -142,7 +134,8 @@ cdef bytes _judgement(str key, Span* at, double score, double confidence):
     if evaluation.kind & STRING:
         memcpy(said + size, evaluation.at, evaluation.size)
         size += evaluation.size
-    return _digest(said, size)
+    _digest(said, size, out)
+    return 1
 
 
 cdef tuple _filled_in(type cls, tuple values):
@@ -156,9 +149,21 @@ cdef tuple _filled_in(type cls, tuple values):
     return <tuple>made
 
 
+cdef tuple _columns(records):
+    """Rows of records, values, headers by place, the first place and the one behind the last; None: they are objects."""
+    columns = getattr(records, "columns", None)
+    if columns is None:
+        return None
+    kind, rows, values, headers, start, stop = columns()
+    return (rows, values, headers, start, stop) if kind == RECORD_ROWS else None
+
+
 def value_bytes(records):
     """Of the values of these records together."""
     cdef Py_ssize_t size = 0
+    cdef tuple columns = _columns(records)
+    if columns is not None:
+        return _bytes_of_rows(columns[0], columns[3], columns[4])
     for record in records:
         if not isinstance(record, tuple) or len(record) != 8:
             raise TypeError("a Record is meant")
@@ -168,6 +173,16 @@ def value_bytes(records):
         elif value is not None:
             size += len(value)
     return size
+
+
+cdef int64_t _bytes_of_rows(bytearray rows, Py_ssize_t start, Py_ssize_t stop) except -1:
+    cdef RecordRow* row = <RecordRow*>PyByteArray_AS_STRING(rows)
+    if not 0 <= start <= stop or PyByteArray_GET_SIZE(rows) < stop * <Py_ssize_t>sizeof(RecordRow):
+        raise IndexError(f"records {start} to {stop}")
+    return row[stop - 1].until - (row[start - 1].until if start else 0) if stop > start else 0
+
+
+include "scan_items.pxi"
 
 
 cdef class Scanner:
@@ -181,7 +196,8 @@ cdef class Scanner:
     cdef dict roles, shapes, routes
     cdef bytes last_type, last_domain, last_source  # the records of a slice are much alike
     cdef str last_role
-    cdef object route, plain, last_track
+    cdef bytes last_track
+    cdef object route, plain
     cdef type half, ignored
     cdef Py_ssize_t max_bytes
     cdef long long max_ahead_ms, max_age_ms
@@ -194,70 +210,103 @@ cdef class Scanner:
         self.half, self.ignored, self.route, self.plain = half, ignored, route, frozenset(plain)
         self.max_bytes, self.max_ahead_ms, self.max_age_ms = max_bytes, max_ahead_ms, max_age_ms
 
-    def scan(self, records, part):
+    def scan(self, records, int32_t part):
         """What each record is, as a half of the batch's `part` or as ignored; and the places of those of which that is not sure,
         where None stands."""
-        cdef list found = [], left = []
+        cdef Items items = Items(self.half)
+        cdef list left = []
         cdef Py_ssize_t place = 0
+        cdef RecordRow row
+        cdef tuple columns = _columns(records)
+        if columns is not None:
+            self._scan_rows(items, left, part, columns)
+            return items, left
+        items._room(len(records))
         for record in records:
             if not isinstance(record, tuple) or len(record) != 8:
                 raise TypeError("a Record is meant")
-            item = self._scan(<tuple>record, part)
-            if item is None:
+            row.offset, row.time_ms, headers = (<tuple>record)[2], (<tuple>record)[3], (<tuple>record)[6]
+            value = (<tuple>record)[5] if not (<tuple>record)[7] and (not headers or headers in self.plain) else None
+            if not self._scan(items, value, &row, part):
                 left.append(place)
-            found.append(item)
             place += 1
-        return found, left
+        return items, left
 
-    cdef object _scan(self, tuple record, part):
+    cdef int _scan_rows(self, Items items, list left, int32_t part, tuple columns) except -1:
+        cdef bytearray rows = columns[0]
+        cdef list values = columns[1]
+        cdef dict headers = columns[2]
+        cdef Py_ssize_t start = columns[3], stop = columns[4], n
+        if not 0 <= start <= stop <= len(values) or PyByteArray_GET_SIZE(rows) < stop * <Py_ssize_t>sizeof(RecordRow):
+            raise IndexError(f"records {start} to {stop} of {len(values)}")
+        items._room(stop - start)
+        for n in range(start, stop):
+            value = values[n]
+            if headers and n in headers and headers[n] not in self.plain:
+                value = None
+            if not self._scan(items, value, <RecordRow*>PyByteArray_AS_STRING(rows) + n, part):
+                left.append(n - start)
+        return 0
+
+    cdef int _scan(self, Items items, value, RecordRow* record, int32_t part) except -1:
+        """Adds one item: 1 where it is sure what it is, else 0, and None stands there."""
+        cdef ItemRow row
+        memset(&row, 0, sizeof(row))
+        row.part, row.offset, row.time_ms = part, record.offset, record.time_ms
+        cdef Py_ssize_t place = items.size
+        items._row(place)[0] = row
+        items.size += 1
+        items.bodies.append(None)
+        if type(value) is not bytes or PyBytes_GET_SIZE(value) > self.max_bytes:
+            return 0
+        cdef int found = self._read(items, place, value, &row)
+        if found:
+            items.bodies[place] = value if row.side else None
+        return found
+
+    cdef int _read(self, Items items, Py_ssize_t place, bytes value, ItemRow* row) except -1:
         cdef Scan s
-        cdef double score = 0, confidence = 0
+        cdef double score = -1, confidence = -1
         cdef Span* at = s.slots
-        offset, stamp, value, headers = record[2], record[3], record[5], record[6]
-        if type(value) is not bytes or record[7] or (headers and headers not in self.plain):
-            return None
-        if PyBytes_GET_SIZE(value) > self.max_bytes:
-            return None
+        cdef Named key
         s.at = PyBytes_AS_STRING(value)
         s.end = s.at + PyBytes_GET_SIZE(value)
         memset(s.slots, 0, sizeof(s.slots))
         memset(&s.talk, 0, sizeof(s.talk))
         role = self._envelope(&s)
-        if role is None or not _sound(at) or not self._timely(&at[S_TIME], stamp):
-            return None
+        if role is None or not _sound(at) or not self._timely(&at[S_TIME], row.time_ms):
+            return 0
         cdef int scored = _judged(at, &score, &confidence)
         if scored < 0:
-            return None
-        evaluation = _str(&at[S_EVALUATION]) if at[S_EVALUATION].kind & STRING else ""
+            return 0
+        row.score, row.confidence = score if scored else -1, confidence if scored else -1
         if role == "score":
-            key = _said_of(at) if scored else None
-            content = _judgement(key, at, score, confidence) if key is not None else None
-            if content is None:
-                return None
-            return _filled_in(self.half, (
-                part, offset, stamp, key, "score", content, "", "", score, confidence, evaluation, value,
-            ))  # fmt: skip
-        key = _key_of(at)
+            if not scored or not _said_of(at, &key) or not _judgement(&key, at, score, confidence, row.content):
+                return 0
+            row.side = 115
+            _put(items, place, row, &key, &at[S_EVALUATION], b"")
+            return 1
         cdef Span* domain = _domain_of(at)
-        if key is None or domain == NULL or not _exemplary(&s):
-            return None
+        if not _key_of(at, &key) or domain == NULL or not _exemplary(&s):
+            return 0
         track = self._track(domain, &at[S_SOURCE])
         if track is None:
-            return _filled_in(self.ignored, (part, offset, "no_track"))
-        content = _digest(at[S_DATA].at, at[S_DATA].size)
-        return _filled_in(self.half, (
-            part, offset, stamp, key, "both" if scored else "trace", content, track, "",
-            score if scored else None, confidence if scored else None, evaluation, value,
-        ))  # fmt: skip
+            items.others[place] = _filled_in(self.ignored, (row.part, row.offset, "no_track"))
+            return 1
+        _digest(at[S_DATA].at, at[S_DATA].size, row.content)
+        row.side = 98 if scored else 116
+        _put(items, place, row, &key, &at[S_EVALUATION], track)
+        return 1
 
-    cdef _track(self, Span* domain, Span* source):
-        """`domain` may be absent."""
+    cdef bytes _track(self, Span* domain, Span* source):
+        """Its name in UTF-8. `domain` may be absent."""
         if self.last_source is not None and _same(self.last_source, source) and _same(self.last_domain, domain):
             return self.last_track
         names = _str(domain) if domain.kind & STRING else "", _str(source)
         found = self.routes.get(names, self)
         if found is self:
             found = self.route(*names)
+            found = found.encode() if found is not None else None
             if len(self.routes) < 1024:  # names come from outside: bounded
                 self.routes[names] = found
         self.last_domain = PyBytes_FromStringAndSize(domain.at, domain.size if domain.kind & STRING else 0)
@@ -415,18 +464,25 @@ cdef int _judged(Span* at, double* score, double* confidence) except -2:
     return _there(&at[S_SCORE]) and _there(sure)
 
 
-cdef str _said_of(Span* at):
-    """The key of the run that a score is about."""
+cdef inline int _named(Named* key, const char* prefix, Py_ssize_t size, Span* span) noexcept nogil:
+    """0: it is no id."""
+    if not _name(span):
+        return 0
+    key.prefix, key.prefix_size, key.at, key.size = prefix, size, span.at, span.size
+    return 1
+
+
+cdef int _said_of(Span* at, Named* key) noexcept nogil:
+    """The key of the run that a score is about; 0: not sure."""
     if not _maybe(&at[S_PLAN]):
-        return None
+        return 0
     if _there(&at[S_EXECUTION]):
-        return _named("execution:", 10, &at[S_EXECUTION]) if _name(&at[S_EXECUTION]) else None
-    return _named("plan:", 5, &at[S_PLAN]) if _name(&at[S_PLAN]) else None
+        return _named(key, "execution:", 10, &at[S_EXECUTION])
+    return _named(key, "plan:", 5, &at[S_PLAN])
 
 
-cdef str _key_of(Span* at):
-    cdef Span* ident = &at[S_EXECUTION] if _there(&at[S_EXECUTION]) else &at[S_TRACE_EXECUTION]
-    return _named("execution:", 10, ident) if _name(ident) else None
+cdef int _key_of(Span* at, Named* key) noexcept nogil:
+    return _named(key, "execution:", 10, &at[S_EXECUTION] if _there(&at[S_EXECUTION]) else &at[S_TRACE_EXECUTION])
 
 
 cdef Span* _domain_of(Span* at) noexcept nogil:

@@ -66,6 +66,7 @@ cdef enum:
     LEVELS = 48  # the rule allows 64
     SLOTS = 32
     MAX_ID = 256
+    MOST_TEXT = 0x7FFFFFFF  # bytes of a batch's keys, tiebreaks and tracks
 
 cdef enum:
     FREE = -1

@@ -1,10 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What `fetching.py` does for every record of a sound batch, in C: the checksum, and the records. Format: KIP-98."""
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+include "../../ports/rows.pxi"
 
 cdef extern from "Python.h":
     ctypedef struct Class "PyTypeObject":
@@ -155,11 +159,120 @@ def records(
     return found if c.at == c.end else None
 
 
+cdef class Records:
+    """Records of one partition, in order; a Record is made only where somebody asks for one. Equal to any sequence of the same.
+
+    A piece of it is a view: what is appended later is not in it. `columns` has what it is made of, see ports/rows.pxi."""
+
+    cdef object topic, partition
+    cdef bytearray rows
+    cdef list values, keys
+    cdef dict headers  # by place, where there are some
+    cdef type record_class
+    cdef Py_ssize_t start, stop
+
+    def __init__(self, topic, partition, type record_class):
+        self.topic, self.partition, self.record_class = topic, partition, record_class
+        self.rows, self.values, self.keys, self.headers = bytearray(), [], [], {}
+        self.start = self.stop = 0
+
+    def columns(self):
+        """(what rows these are, rows, values, headers by place, the first place, the place behind the last)."""
+        return RECORD_ROWS, self.rows, self.values, self.headers, self.start, self.stop
+
+    def __len__(self):
+        return self.stop - self.start
+
+    def __getitem__(self, place):
+        cdef Py_ssize_t at, begin, end, step
+        if isinstance(place, slice):
+            begin, end, step = place.indices(self.stop - self.start)
+            if step != 1:
+                return [self._record(self.start + n) for n in range(begin, end, step)]
+            return self._view(self.start + begin, self.start + max(begin, end))
+        at = place
+        if at < 0:
+            at += self.stop - self.start
+        if not 0 <= at < self.stop - self.start:
+            raise IndexError(f"record {place} of {self.stop - self.start}")
+        return self._record(self.start + at)
+
+    def __iter__(self):
+        return iter([self._record(n) for n in range(self.start, self.stop)])
+
+    def __reversed__(self):
+        return reversed(list(self))
+
+    def __contains__(self, record):
+        return record in list(self)
+
+    def index(self, record, *between):
+        return list(self).index(record, *between)
+
+    def count(self, record):
+        return list(self).count(record)
+
+    def __eq__(self, other):
+        return list(self) == list(other) if isinstance(other, (list, tuple, Records)) else NotImplemented
+
+    def __repr__(self):
+        return repr(list(self))
+
+    def __iadd__(self, other):
+        """With what comes behind it: a list where `other` has no rows, or another partition's."""
+        cdef Records more
+        cdef Py_ssize_t n
+        if not isinstance(other, Records) or self.stop != len(self.values):
+            return [*self, *other]
+        more = <Records>other
+        if more.partition != self.partition or more.topic != self.topic:
+            return [*self, *other]
+        self._room(more.stop - more.start)
+        for n in range(more.start, more.stop):
+            self._append(more._row(n).offset, more._row(n).time_ms, more.keys[n], more.values[n], more.headers.get(n))
+        return self
+
+    cdef inline RecordRow* _row(self, Py_ssize_t place) noexcept:
+        return <RecordRow*>PyByteArray_AS_STRING(self.rows) + place
+
+    cdef Records _view(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef Records view = Records.__new__(Records)
+        view.topic, view.partition, view.record_class = self.topic, self.partition, self.record_class
+        view.rows, view.values, view.keys, view.headers = self.rows, self.values, self.keys, self.headers
+        view.start, view.stop = start, stop
+        return view
+
+    cdef int _room(self, Py_ssize_t more) except -1:
+        """For so many rows more."""
+        PyByteArray_Resize(self.rows, (len(self.values) + more) * sizeof(RecordRow))
+        return 0
+
+    cdef int _append(self, int64_t offset, int64_t time_ms, key, value, headers) except -1:
+        """Behind the last; `_room` was made for it."""
+        cdef RecordRow* row = self._row(self.stop)
+        row.offset, row.time_ms = offset, time_ms
+        row.until = (self._row(self.stop - 1).until if self.stop else 0) + (len(value) if value is not None else 0)
+        if headers:
+            self.headers[self.stop] = headers
+        self.keys.append(key)
+        self.values.append(value)
+        self.stop += 1
+        return 0
+
+    cdef object _record(self, Py_ssize_t place):
+        cdef RecordRow* row = self._row(place)
+        return _record(
+            self.record_class, self.topic, self.partition, row.offset, row.time_ms, self.keys[place], self.values[place],
+            self.headers.get(place, ()),
+        )  # fmt: skip
+
+
 def sound_messages(messages, Py_ssize_t at, topic, partition, Py_ssize_t room, type record_class, asked_headers, headers_of):
     """What confluent-kafka gave of one partition, from `at` on, until another begins, one is an error or unreadable, or `room`
     bytes are full: (records, the next place, their bytes, whether it is unreadable). `asked_headers` is asked once a message."""
-    cdef list found = []
+    cdef Records found = Records(topic, partition, record_class)
     cdef Py_ssize_t size = 0, count = len(messages)
+    found._room(count - at)
     cls = None  # its methods, looked up once
     while at < count and size < room:
         message = messages[at]
@@ -174,10 +287,9 @@ def sound_messages(messages, Py_ssize_t at, topic, partition, Py_ssize_t room, t
         except SystemError:  # a header whose name is not UTF-8
             return found, at, size, True
         value = value_of(message)
-        found.append(_record(
-            record_class, topic, partition, offset_of(message), time_of(message)[1], key_of(message), value,
-            headers_of(headers) if headers else (),
-        ))  # fmt: skip
+        found._append(
+            offset_of(message), time_of(message)[1], key_of(message), value, headers_of(headers) if headers else None
+        )
         size += len(value) if value is not None else 0
         at += 1
     return found, at, size, False

@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import confluent_kafka as lib
 
-from l07.backends.kafka.confluent_records import MAX_SLICE_BYTES, Run, cut
-from l07.events.record import Record, TopicPartition
+from l07.backends.kafka.confluent_records import MAX_SLICE_BYTES, Run, behind, cut
+from l07.events.record import TopicPartition
 from l07.ports import Slice
 
 log = logging.getLogger("l07.kafka")
@@ -378,7 +378,6 @@ class Member:
 def _add(found: dict[TopicPartition, Piece], slice_: Slice, ticket: Ticket) -> None:
     known = found.get(slice_.tp)
     if known is not None:
-        records = cast("list[Record]", known.slice.records)  # nobody else has it yet
-        records += slice_.records
+        records = behind(known.slice.records, slice_.records)  # nobody else has it yet
         slice_ = Slice(slice_.tp, known.slice.start, slice_.next, records)
     found[slice_.tp] = Piece(slice_, ticket)

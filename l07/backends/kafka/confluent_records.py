@@ -1,9 +1,9 @@
 """What one call of confluent-kafka's consumer brought: records by partition, ends of partitions, and what stops one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import KafkaError
 
@@ -40,7 +40,7 @@ class Run:
     `stop`: why no more of it was looked at: `gone`, the log at `gone_at`; `unreadable`, what comes next."""
 
     tp: TopicPartition
-    records: list[Record] = field(default_factory=list)
+    records: Sequence[Record] = ()
     end: int = -1
     stop: str = ""
     gone_at: int = -1
@@ -85,7 +85,16 @@ def sound_messages(
 try:
     from l07.backends.kafka.batch import sound_messages as _sound
 except ImportError:  # no C compiler where this was installed
-    _sound = sound_messages
+    _sound = sound_messages  # type: ignore[assignment]
+
+
+def behind(first: Sequence[Record], more: Sequence[Record]) -> Sequence[Record]:
+    """Both, in order. What is first is nobody else's: it may grow."""
+    if not first:
+        return more
+    both: Any = first
+    both += more
+    return cast("Sequence[Record]", both)
 
 
 class Cut(NamedTuple):
@@ -110,7 +119,7 @@ def cut(messages: Sequence[Any], room: int = MAX_SLICE_BYTES) -> Cut:
             at += 1
             continue
         records, at, taken, unreadable = _sound(messages, at, *tp, room - size, Record, _asked_headers, headers_of)
-        run.records += records
+        run.records = behind(run.records, records)
         size += taken
         if unreadable:
             run.stop = "unreadable"

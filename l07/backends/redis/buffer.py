@@ -11,8 +11,9 @@ from uuid import uuid4
 from redis.exceptions import ResponseError
 
 from l07.backends.redis import erasing, wire
-from l07.backends.redis.client import Client, answer, call_function, each, send, transact
+from l07.backends.redis.client import Client, answer, call_function, each, send, takes_written, transact
 from l07.backends.redis.fates import said
+from l07.backends.redis.packing import Written
 from l07.backends.redis.rights import needed
 from l07.backends.redis.rules import BufferRules, ends_packed, names_packed, offsets_packed, tag_of
 from l07.backends.redis.server import check_server, check_settings, has_barrier
@@ -37,7 +38,7 @@ from l07.ports import (
 
 BARRIER_MS = 5000
 CHUNK = 500
-Words = Sequence[str | bytes | int]
+Words = Sequence[str | bytes | int | Written]
 PARTS = ("state", "runs", "write", "apply", "tick", "erase", "keep", "rights")
 
 
@@ -117,7 +118,7 @@ class RedisBuffer:
             BadBatch: E7458, the batch breaks the port's contract; nothing was done.
             BufferUnavailable: E7450, unknown whether it was done: apply it again.
             BufferFull: E7454; BufferReadOnly: E7455; nothing was done."""
-        step = wire.step_of(batch, uuid4().hex[: wire.SLICE])
+        step = wire.step_of(batch, uuid4().hex[: wire.SLICE], written=takes_written(self._client))
         if not batch.parts:
             return Applied()
         began = time.perf_counter()
@@ -298,7 +299,7 @@ class RedisBuffer:
             commands.append(("HSET", f"{self._tag}:in", *step.bodies))
         return await transact(self._client, *commands, self._words("apply", self._rules, *step.words))
 
-    def _words(self, name: str, *arguments: str | bytes) -> tuple[str | bytes | int, ...]:
+    def _words(self, name: str, *arguments: str | bytes | Written) -> tuple[str | bytes | int | Written, ...]:
         return ("FCALL", f"{name}_{self._version}", 1, self._tag, self._tag, *arguments)
 
     async def _check_server(self) -> None:

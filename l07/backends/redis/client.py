@@ -79,6 +79,11 @@ class OneServer(aioredis.Redis):
         return connection
 
 
+def takes_written(client: Client) -> bool:
+    """Whether its transactions may hold words that are in the protocol already (`packing.Written`)."""
+    return hasattr(client, "step")
+
+
 async def transact(client: Client, *commands: Sequence[Any]) -> Any:
     """The commands as one transaction; the last one's answer. A client without `step` makes it with its pipeline."""
     step = getattr(client, "step", None)

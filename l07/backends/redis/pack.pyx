@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What `wire.py` and `packing.py` do for every record, in C. A test holds both against each other."""
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef extern from *:
     """
@@ -171,30 +172,47 @@ cdef inline Py_ssize_t _width(Py_ssize_t number) noexcept:
     return count
 
 
+include "pack_rows.pxi"
+
+
 def joined(list commands):
-    """Commands in the server's protocol, one string. Each is a list of words; one that is no bytes is sent as its text.
-    Measured first and written once: a second large copy costs more in fresh pages than in bytes."""
-    cdef list words
-    cdef Py_ssize_t size = 0, n
+    """Commands in the server's protocol, in pieces. Each is a list of words; one that is no bytes is sent as its text, and a
+    tuple is so many words that are written already. Measured first and written once: a second large copy costs more in fresh
+    pages than in bytes."""
+    cdef list words, pieces = []
+    cdef Py_ssize_t size = 0, n, count, begin = 0
     for words in commands:
-        size += 3 + _width(len(words))
+        count = 0
         for n in range(len(words)):
+            if isinstance(words[n], tuple):
+                count += (<tuple>words[n])[0]
+                continue
+            count += 1
             if type(words[n]) is not bytes:
                 words[n] = str(words[n]).encode()
-            size += 5 + _width(PyBytes_GET_SIZE(words[n])) + PyBytes_GET_SIZE(words[n])
+            size += _word(PyBytes_GET_SIZE(words[n]))
+        size += 3 + _width(count)
     out = PyBytes_FromStringAndSize(NULL, size)
     cdef char* at = PyBytes_AS_STRING(out)
     for words in commands:
+        count = 0
+        for word in words:
+            count += (<tuple>word)[0] if isinstance(word, tuple) else 1
         at[0] = 42
         at += 1
-        at += _digits(len(words), at)
+        at += _digits(count, at)
         for n in range(len(words)):
-            at = _put_bytes(at, b"\r\n$", 3)
-            at += _digits(PyBytes_GET_SIZE(words[n]), at)
-            at = _put_bytes(at, b"\r\n", 2)
+            if isinstance(words[n], tuple):
+                pieces += [(<bytes>out)[begin:at - PyBytes_AS_STRING(out)], (<tuple>words[n])[1]]
+                begin = at - PyBytes_AS_STRING(out)
+                continue
+            at = _put_word_head(at, PyBytes_GET_SIZE(words[n]))
             at = _put_bytes(at, PyBytes_AS_STRING(words[n]), PyBytes_GET_SIZE(words[n]))
         at = _put_bytes(at, b"\r\n", 2)
-    return out
+    if not pieces:
+        return [out]
+    pieces.append((<bytes>out)[begin:])
+    return pieces
 
 
 cdef inline uint64_t _get(const char* at, int size) noexcept:

@@ -3,7 +3,7 @@ for slices of hundreds of bodies that costs 2.2 us an event, joined once it is 0
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import TimeoutError as NoAnswer
@@ -11,6 +11,13 @@ from redis.exceptions import TimeoutError as NoAnswer
 SMALL = 4096
 NEVER_S = 1e6
 SIZES = [b"\r\n$%d\r\n" % n for n in range(SMALL)]
+
+
+class Written(NamedTuple):
+    """Words of a command that are in the protocol already, each with what stands before it. Only `Packing` takes them."""
+
+    words: int
+    data: bytes
 
 
 class Packing(AbstractConnection):
@@ -21,7 +28,7 @@ class Packing(AbstractConnection):
         return self.pack_commands([args])
 
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
-        return [_joined([_words(command) for command in commands])]
+        return _joined([_words(command) for command in commands])
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Handed to the system, and no more: whoever sends waits for the answer within a time limit, and one command is all
@@ -69,18 +76,26 @@ def _words(command: Iterable[Any]) -> list[Any]:
     return words
 
 
-def joined(commands: list[list[Any]]) -> bytes:
-    """Commands in the server's protocol, one string. Each is a list of words; one that is no bytes is sent as its text."""
+def joined(commands: list[list[Any]]) -> list[bytes]:
+    """Commands in the server's protocol, in pieces. Each is a list of words; one that is no bytes is sent as its text."""
+    pieces: list[bytes] = []
     out: list[bytes] = []
     for words in commands:
-        out.append(b"*%d" % len(words))
+        out.append(b"*%d" % sum(word.words if isinstance(word, Written) else 1 for word in words))
         for word in words:
+            if isinstance(word, Written):
+                pieces += b"".join(out), word.data
+                out.clear()
+                continue
             raw = word if isinstance(word, bytes) else str(word).encode()
-            size = len(raw)
-            out.append(SIZES[size] if size < SMALL else b"\r\n$%d\r\n" % size)
-            out.append(raw)
+            out += before(len(raw)), raw
         out.append(b"\r\n")
-    return b"".join(out)  # once: a second large copy costs more in fresh pages than in bytes
+    return [*pieces, b"".join(out)]  # once: a second large copy costs more in fresh pages than in bytes
+
+
+def before(size: int) -> bytes:
+    """What stands before a word of this size."""
+    return SIZES[size] if size < SMALL else b"\r\n$%d\r\n" % size
 
 
 try:

@@ -10,12 +10,13 @@ import msgspec
 import xxhash
 
 from l07.backends.redis.checking import MAX_RECORDS, check_items, check_parts
+from l07.backends.redis.packing import Written
 from l07.errors import BadBatch, BodyDamaged
 from l07.events.record import Message, TopicPartition
 from l07.ports import Half, Ignored, IngestBatch, Position, Seal, SealedRow, Unreadable
 
 try:
-    from l07.backends.redis.pack import pack, told
+    from l07.backends.redis.pack import pack, pack_rows, told
 except ImportError:  # no C compiler where this was installed: `packed_one_by_one` does it
     pack = None  # type: ignore[assignment]
 
@@ -117,17 +118,19 @@ _message = msgspec.msgpack.Decoder(
 class Step(NamedTuple):
     """What one batch says to the server: the words of the call, and the bodies, number by number."""
 
-    words: list[bytes]
-    bodies: list[bytes]
+    words: list[bytes | Written]
+    bodies: list[bytes | Written]
 
 
-def step_of(batch: IngestBatch, slice_: str) -> Step:
+def step_of(batch: IngestBatch, slice_: str, *, written: bool = False) -> Step:
     """Parts and what is no half, digests, packed halves, dead letters. `slice_`: 16 characters that no other step has.
+    `written`: the connection takes words that are in the protocol already, where there are such.
 
     Raises BadBatch (E7458) for what no pipeline may send; nothing was written then."""
     check_parts(batch)
     names, own = [str(part.tp).encode() for part in batch.parts], slice_.encode()
-    halves, digests, bodies, rest = _compiled(batch, names, own) or packed_one_by_one(batch, names, own)
+    packed = _rows(batch, names, own) if written else None
+    halves, digests, bodies, rest = packed or _compiled(batch, names, own) or packed_one_by_one(batch, names, own)
     others: list[tuple[object, ...]] = []
     letters: list[bytes] = []
     for number in rest:
@@ -141,7 +144,20 @@ def step_of(batch: IngestBatch, slice_: str) -> Step:
     return Step([encode((parts, others)), b"".join(digests), own, *halves, *letters], bodies)
 
 
-Packed = tuple[list[bytes], list[bytes], list[bytes], list[int]]
+Words = list[bytes | Written]
+Packed = tuple[Words, list[bytes], Words, list[int]]
+
+
+def _rows(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed | None:
+    """None where nothing was compiled, the items have no rows, or one may break the contract."""
+    if pack is None:
+        return None
+    starts, ends = [part.start for part in batch.parts], [part.next for part in batch.parts]
+    found = pack_rows(batch.items, starts, ends, names, own, Half, _digest)
+    if found is None:
+        return None
+    count, bodies, halves, digests, rest = found
+    return ([Written(count, halves)], [digests], [Written(2 * count, bodies)], rest) if count else ([], [], [], rest)
 
 
 def _compiled(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed | None:
@@ -149,7 +165,7 @@ def _compiled(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed | No
     if pack is None:
         return None
     starts, ends = [part.start for part in batch.parts], [part.next for part in batch.parts]
-    return pack(batch.items, starts, ends, names, own, Half, NUMBERS, _digest)
+    return cast("Packed | None", pack(batch.items, starts, ends, names, own, Half, NUMBERS, _digest))
 
 
 def packed_one_by_one(batch: IngestBatch, names: list[bytes], own: bytes) -> Packed:
