@@ -9,7 +9,7 @@ The end of the bytes is a zero byte (Python's promise), which no rule accepts: n
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -185,6 +185,15 @@ cdef int64_t _bytes_of_rows(bytearray rows, Py_ssize_t start, Py_ssize_t stop) e
 include "scan_items.pxi"
 
 
+cdef inline void _soon(PyObject* value) noexcept:
+    """Values lie all over the memory: the next one's beginning comes while this one is read."""
+    cdef const char* at = <const char*>value
+    L07_SOON(at)
+    L07_SOON(at + 64)
+    L07_SOON(at + 128)
+    L07_SOON(at + 192)
+
+
 cdef class Scanner:
     """Reads events whose envelope has the shape `root` and whose `data` has one of `shapes` (by role). `roles`: type name ->
     role; grows as names are met, elsewhere.
@@ -242,6 +251,8 @@ cdef class Scanner:
         items._room(stop - start)
         for n in range(start, stop):
             value = values[n]
+            if n + 1 < stop:
+                _soon(<PyObject*>values[n + 1])
             if headers and n in headers and headers[n] not in self.plain:
                 value = None
             if not self._scan(items, value, <RecordRow*>PyByteArray_AS_STRING(rows) + n, part):

@@ -4,6 +4,16 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define L07_SOON(at) __builtin_prefetch(at)
+    #else
+    #define L07_SOON(at) (void)(at)
+    #endif
+    """
+    void L07_SOON(const void* at) nogil  # the memory there is needed soon; any address will do
+
 cdef struct RecordRow:
     int64_t offset
     int64_t time_ms

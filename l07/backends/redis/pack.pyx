@@ -3,6 +3,7 @@
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -142,7 +143,7 @@ cdef bytes _packed(tuple half, bytes name, bytes own, Text key, Py_ssize_t numbe
     at = _put_bytes(at, key.at, key.size)
     cdef bytes sum_
     if size + PyBytes_GET_SIZE(body) > L07_LONG:
-        _put(at, l07_xxh3(begin, size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)), CHECK)
+        _put(at, l07_xxh3(begin, size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), WIDE), CHECK)
     else:
         sum_ = check(begin[:size] + body)
         memcpy(at, PyBytes_AS_STRING(sum_), CHECK)

@@ -3,6 +3,10 @@
 include "../../ports/rows.pxi"
 
 
+cdef enum:
+    AHEAD = 8
+
+
 cdef struct Sizes:
     Py_ssize_t bodies, halves, count
 
@@ -56,7 +60,7 @@ cdef char* _put_half(char* at, ItemRow* row, const char* text, bytes name, bytes
     at = _put_bytes(_put_bytes(at, text + row.key + row.tiebreak, row.track), text + row.key, row.tiebreak)
     at = _put_bytes(at, text, row.key)
     if size + PyBytes_GET_SIZE(body) > L07_LONG:
-        return _put(at, l07_xxh3(begin, size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)), CHECK)
+        return _put(at, l07_xxh3(begin, size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), WIDE), CHECK)
     sum_ = check(begin[:size] + body)
     return _put_bytes(at, PyBytes_AS_STRING(sum_), CHECK)
 
@@ -85,6 +89,8 @@ cdef list _checked(tuple columns, list starts, list ends, list names, bytes own,
     if PyByteArray_GET_SIZE(rows) != count * <Py_ssize_t>sizeof(ItemRow):
         return None
     for n in range(count):
+        if n + AHEAD < count:
+            L07_SOON(<PyObject*>bodies[n + AHEAD])
         if not 0 <= row[n].part < len(names):
             return None
         if not <long long>last[row[n].part] < row[n].offset < <long long>ends[row[n].part]:
@@ -135,6 +141,8 @@ cdef tuple _written(tuple columns, list names, bytes own, check, dict packed, li
     cdef bytes body
     cdef Py_ssize_t n
     for n in range(len(bodies)):
+        if n + 1 < len(bodies):
+            L07_SOON(<const char*><PyObject*>bodies[n + 1] + 64)
         if row[n].side:
             body, key.at, key.size = bodies[n], PyByteArray_AS_STRING(columns[2]) + row[n].text, row[n].key
             half_at = _put_half(half_at, row + n, key.at, <bytes>names[row[n].part], own, body, n + 1, check)
