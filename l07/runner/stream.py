@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -162,7 +162,7 @@ class Stream:
             pieces = self._waiting.setdefault(slice_.tp, deque())
             if pieces and pieces[-1].next != slice_.start:  # the client was sent elsewhere: this is what counts now
                 pieces.clear()
-            pieces.extend(cut(slice_._replace(log=self.logs.get(slice_.tp, "")), self.slice_records))
+            pieces.append(slice_._replace(log=self.logs.get(slice_.tp, "")))
 
     async def _send(self) -> None:
         while len(self._flying) < self.flights:
@@ -175,18 +175,20 @@ class Stream:
             await _let_go()
 
     def _next(self) -> Work | None:
-        """The next pieces of partitions in turn, at most one batch; of partitions with nothing under way where there are such."""
+        """The next records of partitions in turn, one full batch where there are so many; of partitions with nothing under
+        way where there are such."""
         flying = self._in_flight()
         ready = [tp for tp, pieces in self._waiting.items() if pieces]
         chosen: list[Slice] = []
         room = self.slice_records
         for tp in [tp for tp in ready if tp not in flying] or ready[:1]:
-            size = len(self._waiting[tp][0].records)
-            if chosen and size > room:
-                continue
-            chosen.append(self._waiting[tp].popleft())
-            room -= size
-            self._waiting[tp] = self._waiting.pop(tp)  # its next turn comes after the others'
+            pieces = self._waiting.pop(tp)
+            piece, rest = divided(pieces.popleft(), room)
+            chosen.append(piece)
+            room -= len(piece.records)
+            if rest is not None:
+                pieces.appendleft(rest)
+            self._waiting[tp] = pieces  # its next turn comes after the others'
             if room <= 0:
                 break
         return Work(chosen, ingest(chosen, rules=self.rules)) if chosen else None
@@ -277,15 +279,10 @@ async def _let_go() -> None:
         await asyncio.sleep(0)
 
 
-def cut(slice_: Slice, size: int) -> Iterator[Slice]:
-    """Pieces of at most `size` records; each begins where the one before ends, the last one ends where the slice ends."""
-    start = slice_.start
-    if len(slice_.records) <= size:
-        yield slice_
-        return
-    for at in range(0, len(slice_.records), size):
-        records = slice_.records[at : at + size]
-        last = at + size >= len(slice_.records)
-        next_ = slice_.next if last else records[-1].offset + 1
-        yield Slice(slice_.tp, start, next_, records, slice_.log)
-        start = next_
+def divided(slice_: Slice, size: int) -> tuple[Slice, Slice | None]:
+    """The first `size` records, at least one, and the rest; what holds no record stays whole, and goes with the last one before."""
+    tp, start, end, records, log_name = slice_
+    if len(records) <= size:
+        return slice_, None
+    at = records[size - 1].offset + 1
+    return Slice(tp, start, at, records[:size], log_name), Slice(tp, at, end, records[size:], log_name)

@@ -5,7 +5,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from *:
     """
@@ -225,24 +225,48 @@ cdef inline uint64_t _get(const char* at, int size) noexcept:
     return value
 
 
+cdef enum:
+    MOST_NAMES = 64
+
+
+cdef struct Spread:
+    Text name
+    double low, high
+
+
+cdef Spread* _spread(Spread* known, int* count, const char* name, Py_ssize_t size, double offset) noexcept:
+    """That of this topic:partition, which may be new; NULL: there is no room for one more."""
+    cdef int n
+    for n in range(count[0]):
+        if known[n].name.size == size and memcmp(known[n].name.at, name, size) == 0:
+            return known + n
+    if count[0] == MOST_NAMES:
+        return NULL
+    n, count[0] = count[0], count[0] + 1
+    known[n].name.at, known[n].name.size, known[n].low, known[n].high = name, size, offset, offset
+    return known + n
+
+
 def told(list blobs):
     """What `wire.told_of` reads out of rows: their keys, and (topic:partition, smallest, largest offset), sorted.
-    None where a row is not as it should be: somebody else says which."""
+    None where a row is not as it should be, or there are many partitions: somebody else looks."""
     cdef list keys = []
-    cdef dict spans = {}
+    cdef Spread spreads[MOST_NAMES]
+    cdef Spread* spread
     cdef bytes blob
     cdef const char* begin
     cdef Py_ssize_t size, at, texts, name_size, key_size, end
-    cdef int bits, bit, left
+    cdef int bits, bit, left, names = 0, n
     cdef uint64_t raw
     cdef double offset
+    cdef Text key
     for blob in blobs:
         begin, size = PyBytes_AS_STRING(blob), PyBytes_GET_SIZE(blob)
         if size < 3:
             return None
         bits = <uint8_t>begin[0]
         at = 3 + <Py_ssize_t>_get(begin + 1, 2)
-        key = None
+        key.size = 0
         for bit in range(1, 3):  # a trace, a score
             left = 1 if bits & bit else 0
             if left and at < size and begin[at] == 112:  # a response: its request lies behind it
@@ -258,22 +282,22 @@ def told(list blobs):
                 end = texts + name_size + _get(begin + at + 49, 2) + _get(begin + at + 51, 2) + _get(begin + at + 53, 4) + key_size
                 if end + CHECK > size or not 0 <= offset < 2.0 ** 53:
                     return None
-                name = PyBytes_FromStringAndSize(begin + texts, name_size)
-                span = spans.get(name)
-                if span is None:
-                    spans[name] = [offset, offset]
-                else:
-                    if offset < <double>(<list>span)[0]:
-                        (<list>span)[0] = offset
-                    if offset > <double>(<list>span)[1]:
-                        (<list>span)[1] = offset
-                if key is None and key_size:
-                    key = PyBytes_FromStringAndSize(begin + end - key_size, key_size)
+                spread = _spread(spreads, &names, begin + texts, name_size, offset)
+                if spread == NULL:
+                    return None
+                spread.low, spread.high = min(spread.low, offset), max(spread.high, offset)
+                if key.size == 0:
+                    key.at, key.size = begin + end - key_size, key_size
                 at = end + CHECK
-        if at != size or key is None:
+        if at != size or key.size == 0:
             return None
-        keys.append(key)
+        try:
+            keys.append(key.at[:key.size].decode())
+        except UnicodeDecodeError:
+            return None
     try:
-        return [key.decode() for key in keys], sorted([(name.decode(), int(span[0]), int(span[1])) for name, span in spans.items()])
+        return keys, sorted([
+            (spreads[n].name.at[:spreads[n].name.size].decode(), int(spreads[n].low), int(spreads[n].high)) for n in range(names)
+        ])  # fmt: skip
     except UnicodeDecodeError:
         return None

@@ -268,7 +268,7 @@ def told_of(batch_id: str, blobs: Iterable[bytes]) -> Told:
     """Read out of the rows alone: taking each of them apart costs four times as much, and every run is announced once.
 
     Raises BodyDamaged (E7460)."""
-    blobs = [blob for blob in blobs if blob != ERASED]
+    blobs = list(filter(None, blobs))  # without what is ERASED
     found = None if pack is None else told(blobs)
     if found is None:
         return told_one_by_one(batch_id, blobs)

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from l07.errors import BufferFull, BufferUnavailable, BusUnavailable, RecordsGone, SourceChanged
-from l07.ports import Slice
+from l07.ports import Applied, IngestBatch, Slice
 from l07.runner import resume
-from l07.runner.stream import cut
+from l07.runner.stream import divided
 from tests.unit.runner.flow import A, B, C, FakeBuffer, Flow, Log, a_log, until
 
 
@@ -48,9 +48,32 @@ async def test_holes_are_passed_and_a_marker_at_the_end_too() -> None:
 
 def test_pieces_touch_and_the_last_one_ends_where_the_slice_ends() -> None:
     records = Log([b"1", b"2", b"3"], offsets=[2, 5, 6]).records(A, 0)
-    pieces = list(cut(Slice(A, 1, 9, records), 2))
-    assert [(piece.start, piece.next, len(piece.records)) for piece in pieces] == [(1, 6, 2), (6, 9, 1)]
-    assert [(p.start, p.next) for p in cut(Slice(A, 1, 4, []), 2)] == [(1, 4)]
+    pieces = divided(Slice(A, 1, 9, records, "log"), 2)
+    assert [(piece.start, piece.next, piece.log, len(piece.records)) for piece in pieces if piece] == [
+        (1, 6, "log", 2),
+        (6, 9, "log", 1),
+    ]
+    whole = Slice(A, 1, 9, records)
+    assert divided(whole, 3) == (whole, None)
+    assert divided(Slice(A, 1, 4, []), 2) == (Slice(A, 1, 4, []), None)
+
+
+class Sized(FakeBuffer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[list[int]] = []
+
+    async def apply(self, batch: IngestBatch) -> Applied:
+        self.sizes.append([sum(item.part == part for item in batch.items) for part in range(len(batch.parts))])
+        return await super().apply(batch)
+
+
+async def test_a_step_is_filled_from_several_partitions() -> None:
+    buffer = Sized()
+    flow = await Flow.made({A: a_log(5), B: a_log(5)}, buffer, size=8, ahead=10)
+    await flow.run()
+    assert buffer.sizes == [[5, 3], [2]]
+    assert flow.buffer.offsets(A) == flow.buffer.offsets(B) == list(range(5))
 
 
 async def test_a_buffer_that_rolls_back_gets_what_it_lost() -> None:
