@@ -32,7 +32,7 @@ CODED = {
     "standing": ("decision", "table", "group", "split", "subject"),
 }
 ASKED_OF_ALL = {
-    "runs": [name for name in RUN.names if name != "content"],
+    "runs": RUN.names,
     "standing": [name for name in STANDING.names if name not in ("group", "split", "subject", "scores")],
 }
 SEPARATOR = "\x1f"
@@ -110,7 +110,6 @@ class State:
             keys=self.keys,
             members=self.members,
             features=self.features,
-            contents=self.contents,
             state=self,
         )
 
@@ -149,12 +148,6 @@ class State:
             read = features_of(self.rows_in("runs", rows[missing], ["features"]).column("features"))
             self.measured, out[missing] = self.measured.with_(rows[missing], read), read
         return out
-
-    def contents(self, rows: I64) -> list[str]:
-        if not len(rows):
-            return []
-        digests = self.rows_in("runs", rows, ["content"]).column("content").to_pylist()
-        return [digest.hex() if digest is not None else "" for digest in digests]
 
     def rows_in(self, kind: str, rows: I64, columns: Sequence[str] | None = None) -> pa.Table:
         """These rows of the files of one kind, in the order in which they are asked for."""
@@ -313,6 +306,7 @@ def _columns(runs: pa.Table, standing: pa.Table) -> Columns:
         task_type=named["task_type"][0],
         reasons=reasons,
         quality=standing.column("quality_score").to_numpy(),
+        content=_words(runs.column("content"))[:, 0].astype("u8"),
         exact=_words(runs.column("exact"))[:, 0].astype("u8"),
         deeds=_words(runs.column("deeds"))[:, 0].astype("u8"),
         draw=runs.column("draw").to_numpy(),

@@ -59,9 +59,9 @@ class CountBoundCache(Generic[Value]):
 _MADE: CountBoundCache[tuple[Copy, ...]] = CountBoundCache()
 
 
-def copies(contents: Mapping[str, str], texts: Texts, *, each: int, seed: int) -> dict[str, tuple[Copy, ...]]:
+def copies(contents: Mapping[str, int], texts: Texts, *, each: int, seed: int) -> dict[str, tuple[Copy, ...]]:
     """Of each of these runs whose text is there `each` copies, every one with another fault; fewer where fewer faults
-    change anything. `contents`: digests of the texts by key, "" where there is none.
+    change anything. `contents`: 64 bits of the texts' digests by key, 0 where there is none.
 
     What comes from another run comes from the next one on a ring, so that most copies stay as they were when a few
     runs come and go."""

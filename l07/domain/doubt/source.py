@@ -28,7 +28,7 @@ class Attempt:
     features: tuple[float, ...]  # FEATURES, then CONSISTENCY
     trail: bytes  # packed
     new: bool
-    content: str = ""  # digest of the text; "" is not remembered
+    content: int = 0  # 64 bits of the digest of the text; 0 is not remembered
 
 
 @dataclass

@@ -95,7 +95,8 @@ class Columns:
     task_type: Column = field(default_factory=_none("i4"))
     reasons: Column = field(default_factory=_none("i4"))
     quality: Column = field(default_factory=_none("f8"))
-    exact: Column = field(default_factory=_none("u8"))  # the first 64 bits of the digest
+    content: Column = field(default_factory=_none("u8"))  # the first 64 bits of the digest; 0: no text was ever there
+    exact: Column = field(default_factory=_none("u8"))  # the same
     deeds: Column = field(default_factory=_none("u8"))
     draw: Column = field(default_factory=_none("u8"))
     cluster: Column = field(default_factory=_none("u8"))  # 0: like nobody
@@ -149,6 +150,7 @@ class Columns:
             book: Book[str] = getattr(self, f"{name}s")
             getattr(self, name)[at] = book.of([getattr(m, name) for m in members])
         self.level[at] = [LEVEL[bucket(m.difficulty)] for m in members]
+        self.content[at] = words([m.content for m in members])
         self.exact[at] = words([m.exact for m in members])
         self.deeds[at] = words([m.deeds for m in members])
         self.draw[at] = [draw_of(m.key) for m in members]

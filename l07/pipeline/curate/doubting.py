@@ -8,7 +8,7 @@ import numpy as np
 from l07.domain.dataset import Member
 from l07.domain.doubt import Attempt, Doubt, Limits, Reading, Run, doubts
 from l07.domain.quality import COMPLETENESS
-from l07.pipeline.curate.columns import DECISION, DECISION_NAMES, Columns
+from l07.pipeline.curate.columns import DECISION, DECISION_NAMES, Columns, word
 from l07.pipeline.curate.readings import readings_of
 from l07.pipeline.curate.work import Work
 
@@ -61,7 +61,15 @@ def _attempt(work: Work, member: Member) -> Attempt | None:
     accepted = member.decision == "ACCEPT"
     values = (*member.features, *reading.values)
     return Attempt(
-        member.key, member.source, member.domain, member.task, accepted, values, reading.trail, True, member.content
+        member.key,
+        member.source,
+        member.domain,
+        member.task,
+        accepted,
+        values,
+        reading.trail,
+        True,
+        word(member.content),
     )
 
 
@@ -76,7 +84,7 @@ def _older(work: Work, new: Iterable[Attempt], texts: _Texts) -> Iterator[Attemp
         count[attempt.source, attempt.domain] += attempt.accepted
     rows = [row for source, number in count.items() if number < ENOUGH for row in _newest(work, source)]
     asked = np.array([row for row in rows if _is_asked(work.columns, row)], np.int64)
-    keys, contents = work.roll.keys(asked.tolist()), work.roll.contents(asked)
+    keys, contents = work.roll.keys(asked.tolist()), work.roll.columns.content[asked].tolist()
     texts.add(dict(zip(keys, asked.tolist(), strict=True)))
     readings = readings_of(dict(zip(keys, contents, strict=True)), texts)
     features = work.roll.features(asked).tolist()
@@ -91,7 +99,7 @@ def _is_asked(columns: Columns, row: int) -> bool:
 
 
 def _known(
-    columns: Columns, row: int, key: str, content: str, features: tuple[float, ...], reading: Reading
+    columns: Columns, row: int, key: str, content: int, features: tuple[float, ...], reading: Reading
 ) -> Attempt:
     return Attempt(
         key,

@@ -9,13 +9,14 @@ from l07.domain.dataset import Member
 from l07.domain.doubt import CONSISTENCY, CountBoundCache, Reading, Run, Texts, read
 from l07.domain.example import TrainingExample
 from l07.domain.selection import keyed_hash
+from l07.pipeline.curate.columns import word
 
 TEXTS = 600  # of new accepted rows of a source that are held: more than are copied, since some leave before
 
 Source = tuple[str, str]  # source, domain
 _Held = tuple[int, str, Run]  # the rank, negative; the key; the text
 
-_READ: CountBoundCache[bytes] = CountBoundCache()  # by content
+_READ: CountBoundCache[bytes] = CountBoundCache()  # by key and 64 bits of the content's digest
 _VALUES = struct.Struct(f"<{len(CONSISTENCY)}d")
 
 
@@ -31,7 +32,7 @@ class Readings:
     def add(self, member: Member, example: TrainingExample) -> None:
         """Its text is held at the next `settle`, if then."""
         packed = self._packed[member.key] = _packed(read(example.messages, example.goal))
-        _READ.put(member.content, packed)
+        _READ.put((member.key, word(member.content)), packed)
         if member.decision == "ACCEPT":
             source = member.source, member.domain
             one = (-keyed_hash(self._seed, "faulty", member.key), member.key, Run(example.messages, example.goal))
@@ -55,13 +56,13 @@ class Readings:
         return {key: run for held in self._texts.values() for _, key, run in held}
 
 
-def readings_of(contents: Mapping[str, str], texts: Texts) -> dict[str, Reading]:
-    """By key. `contents`: digests; the text of one that this process has not read before is fetched."""
-    packed = {key: _READ.get(content) for key, content in contents.items()}
+def readings_of(contents: Mapping[str, int], texts: Texts) -> dict[str, Reading]:
+    """By key. `contents`: of its digest 64 bits; the text of one that this process has not read before is fetched."""
+    packed = {key: _READ.get((key, content)) for key, content in contents.items()}
     missing = [key for key, found in packed.items() if found is None]
     for key, run in (texts.fetch(missing) if missing else {}).items():
         now = packed[key] = _packed(read(run.messages, run.goal))
-        _READ.put(contents[key], now)
+        _READ.put((key, contents[key]), now)
     return {key: _unpacked(found) for key, found in packed.items() if found is not None}
 
 

@@ -75,7 +75,6 @@ class Roll:
     keys: Callable[[Sequence[int]], list[str]]
     members: Callable[[Sequence[int]], list[Member]]
     features: Callable[[I64], F64]  # [n, 13]; a line of nan where nothing was measured
-    contents: Callable[[I64], list[str]]  # digests
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -94,7 +93,6 @@ class Roll:
             keys=lambda rows: [listed[row].key for row in rows],
             members=lambda rows: [listed[row] for row in rows],
             features=lambda rows: np.array([listed[row].features or NOT_MEASURED for row in rows], np.float64),
-            contents=lambda rows: [listed[row].content for row in rows],
         )
 
 

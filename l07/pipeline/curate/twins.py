@@ -27,7 +27,7 @@ class Body(NamedTuple):
 
 Bodies = Callable[[Collection[str]], Mapping[str, Body]]
 TextsOf = Callable[[Sequence[int]], Mapping[int, Body]]
-Name = tuple[int, int]  # of a text: 64 random bits of the run's key, and of the digest of its conversation
+Name = tuple[int, int]  # of a text: 64 random bits of the run's key, and of the digest of goal and messages
 
 
 class Older(NamedTuple):

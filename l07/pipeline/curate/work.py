@@ -221,14 +221,14 @@ class Work:
     def _texts_named(self, rows: Sequence[int]) -> Mapping[int, Name]:
         """Of older rows that texts_of gives a text of."""
         columns = self.roll.columns
-        return {row: (int(columns.draw[row]), int(columns.exact[row])) for row in rows if columns.table[row]}
+        return {row: (int(columns.draw[row]), int(columns.content[row])) for row in rows if columns.table[row]}
 
     # ------------------------------------------------------------------ the end
 
     def remember_texts(self) -> None:
         """Of the new rows, for the builds to come."""
         columns, rows = self.columns, sorted(self.held)
-        names = zip(columns.draw[rows].tolist(), columns.exact[rows].tolist(), strict=True)
+        names = zip(columns.draw[rows].tolist(), columns.content[rows].tolist(), strict=True)
         self.twins.remember(dict(zip(rows, names, strict=True)))
 
     def new_bands(self) -> Bands | None:
