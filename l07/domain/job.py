@@ -41,19 +41,28 @@ NEXT_STATES: Mapping[JobState, frozenset[JobState]] = {
 }
 
 
+KINDS = ("lora", "dora", "rslora")
+ADAPTERS = ("lora", "qlora", "full")
+
+
 @dataclass(frozen=True, slots=True)
 class LoRAConfig:
-    """The adapter: low-rank updates of all linear layers."""
+    """The adapter: low-rank updates of all linear layers.
+
+    `kind`: dora learns each column's length apart from its direction; rslora divides by the root of the rank, not by the rank."""
 
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.05  # 0-1
     embeddings: bool = False  # train the embeddings too; a tiny vocabulary needs it
+    kind: str = "lora"
 
 
 @dataclass(frozen=True, slots=True)
 class JobConfig:
-    """How to train. None: `max_length` is the base's context, at most 2,048; `max_steps` has no bound."""
+    """How to train. None: `max_length` is the base's context, at most 2,048; `max_steps` has no bound.
+
+    `adapter`: lora; qlora, over a base in 4 bits; full, no adapter, all weights move and the whole model is the result."""
 
     learning_rate: float = 2e-4
     batch_size: int = 16
@@ -63,6 +72,7 @@ class JobConfig:
     max_steps: int | None = None
     clip: float = 1.0  # largest norm of a gradient
     early_stop: int = 2  # looks at the validation split without improvement
+    adapter: str = "lora"
 
     def __post_init__(self) -> None:
         lora = self.lora_config
@@ -71,18 +81,22 @@ class JobConfig:
             "max_length": self.max_length is None or self.max_length >= 16, "max_steps": self.max_steps is None or self.max_steps >= 1,
             "clip": self.clip > 0, "early_stop": self.early_stop >= 1,
             "rank": lora.rank >= 1, "alpha": lora.alpha >= 1, "dropout": 0 <= lora.dropout < 1,
+            "kind": lora.kind in KINDS, "adapter": self.adapter in ADAPTERS,
         }  # fmt: skip
         wrong = [name for name, fits in bounds.items() if not fits]
         if wrong:
             raise ValueError(f"out of range: {', '.join(wrong)} in {self}")
 
     def document(self) -> dict[str, Any]:
-        """The `config` of a job.json; `from_document` reads it back."""
+        """The `config` of a job.json; `from_document` reads it back. What came later is in it only where it is not the
+        default, so that the ids of earlier jobs hold."""
         lora = self.lora_config
+        kind = {"kind": lora.kind} if lora.kind != "lora" else {}
         return {
             "learning_rate": self.learning_rate, "batch_size": self.batch_size, "epochs": self.num_epochs, "max_length": self.max_length,
             "max_steps": self.max_steps, "clip": self.clip, "early_stop": self.early_stop,
-            "lora": {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "embeddings": lora.embeddings},
+            "lora": {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "embeddings": lora.embeddings, **kind},
+            **({"adapter": self.adapter} if self.adapter != "lora" else {}),
         }  # fmt: skip
 
     @classmethod

@@ -155,3 +155,9 @@ class CurriculumUnfit(ChildError, Poison):
     """A dataset version has no curriculum, or one that does not give each train row one place."""
 
     code = "E7734"
+
+
+class QuantisationMissing(ChildError, Poison):
+    """A job asks for a base in 4 bits, and its trainer has no CUDA GPU or no bitsandbytes."""
+
+    code = "E7735"

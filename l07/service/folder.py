@@ -76,7 +76,7 @@ def with_config(settings: Settings, config: JobConfig | None) -> Settings:
     if config is None:
         return settings
     asked = config.lora_config
-    lora = Lora(rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout, embeddings=asked.embeddings)
+    lora = Lora(rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout, embeddings=asked.embeddings, kind=asked.kind)
     training = settings.training.model_copy(
         update={
             "learning_rate": config.learning_rate,
@@ -86,6 +86,7 @@ def with_config(settings: Settings, config: JobConfig | None) -> Settings:
             "max_steps": config.max_steps,
             "clip": config.clip,
             "early_stop": config.early_stop,
+            "adapter": config.adapter,
             "lora": lora,
         }
     )

@@ -14,6 +14,9 @@ class Lora(Group):
     embeddings: bool | None = Field(
         None, description="train the embeddings too; unset: what the base recommends, else false"
     )
+    kind: Literal["lora", "dora", "rslora"] | None = Field(
+        None, description="dora: length and direction apart; rslora: scaled by the root of the rank; unset: lora"
+    )
 
 
 class Training(Group):
@@ -33,6 +36,10 @@ class Training(Group):
         None,
         ge=1,
         description="looks at the validation split without improvement; unset: what the base recommends, else 2",
+    )
+    adapter: Literal["lora", "qlora", "full"] | None = Field(
+        None,
+        description="qlora: over a base in 4 bits, needs a CUDA GPU and bitsandbytes; full: all weights, only `sft`; unset: lora",
     )
     lora: Lora = Field(default_factory=Lora)
     threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores. Part of the job's id")

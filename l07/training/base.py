@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from l07.errors import BaseDiffers, BaseIncomplete
 from l07.training.files import file_digests, fold
@@ -52,15 +52,19 @@ def about(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
-def load(folder: Path) -> tuple[Any, Any]:
-    """Model and tokenizer, from safetensors only.
+def load(folder: Path, *, in_4_bits: bool = False) -> tuple[Any, Any]:
+    """Model and tokenizer, from safetensors only; `in_4_bits` on a CUDA GPU, by bitsandbytes.
 
     Raises:
         BaseIncomplete: E7723, a file that cannot be read, or a tokenizer with nothing to pad with."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
+            str(folder),
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            **(_four_bits() if in_4_bits else {}),
         )
     except (ValueError, KeyError, SafetensorError) as err:
         raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err
@@ -78,6 +82,17 @@ def copy_tokenizer(folder: Path, target: Path) -> None:
     for name in OF_TOKENIZER:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
+
+
+def _four_bits() -> dict[str, Any]:
+    """NF4 with double quantisation, computed in bfloat16. Source: Dettmers et al., "QLoRA" (2023), section 3."""
+    how = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": how, "device_map": {"": 0}}
 
 
 def context(model: Any) -> int:

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, cast
@@ -15,12 +16,13 @@ from transformers.utils import logging as transformers_logging
 
 from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
-from l07.errors import BadJob
+from l07.errors import BadJob, QuantisationMissing
 from l07.training import base, lora, rows
 from l07.training.files import fresh_partial, publish
 from l07.training.progress import ProgressFile
 from l07.training.task import Method, Task
 
+WHOLE = ("sft",)  # methods that can train without an adapter
 LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers", "datasets")
 
 
@@ -37,10 +39,12 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     partial = fresh_partial(output)
     base.check_base(folder, job["base_digest"])
     rows.check_dataset(Path(job["dataset"]), job["dataset_digest"])
-    model, tokenizer = base.load(folder)
-    rows.check_template(tokenizer)
     facts = base.about(folder)
-    config = fitted(JobConfig.from_document(job["config"], facts.get("recommended")), base.context(model))
+    asked = JobConfig.from_document(job["config"], facts.get("recommended"))
+    check_adapter(asked, str(job.get("method") or "sft"))
+    model, tokenizer = base.load(folder, in_4_bits=asked.adapter == "qlora")
+    rows.check_template(tokenizer)
+    config = fitted(asked, base.context(model))
     task = Task(job, job_dir, config, options, tokenizer, str(facts.get("name", folder.name)), progress)
     progress.state("PREPARING_DATA")
     data, counts = method.prepare(task)
@@ -76,6 +80,26 @@ def named(job: Mapping[str, Any]) -> tuple[Method, dict[str, float]]:
 def _about(task: Task) -> dict[str, Any]:
     names = ("base_digest", "dataset_digest", "job_id")
     return {"base": task.base_name, **{name: task.job[name] for name in names}, "method": task.job.get("method", "sft")}
+
+
+def check_adapter(config: JobConfig, method: str) -> None:
+    """Before any weight is read.
+
+    Raises:
+        BadJob: E7706, a method that keeps the base as its reference cannot move it.
+        QuantisationMissing: E7735, qlora without what reads 4-bit weights."""
+    if config.adapter == "full" and method not in WHOLE:
+        raise BadJob(
+            f"{method} trains an adapter only; set training.adapter to lora, or the method to {', '.join(WHOLE)}"
+        )
+    if config.adapter == "qlora":
+        there = {"a CUDA GPU": torch.cuda.is_available(), "bitsandbytes": find_spec("bitsandbytes") is not None}
+        if missing := [name for name, found in there.items() if not found]:
+            raise QuantisationMissing(
+                f"training.adapter = qlora needs {' and '.join(missing)}, which this trainer has not; "
+                "training.adapter = lora trains the same adapter over a base in full precision",
+                missing=missing,
+            )
 
 
 def fitted(config: JobConfig, context: int) -> JobConfig:

@@ -49,7 +49,9 @@ class Method(Protocol):
 
 
 def adapter(task: Task, model: Any) -> Any:
-    """The adapter of the job's config: what `attach` is for most methods."""
+    """The adapter of the job's config: what `attach` is for most methods. Without one all weights move."""
+    if task.config.adapter == "full":
+        return model
     return lora.attach(
         model, task.config.lora_config, base_name=task.base_name, base_digest=str(task.job["base_digest"])
     )

@@ -13,7 +13,7 @@ from l07.ports import ArtifactStore
 from l07.settings import Settings
 
 CONFIG = frozenset(
-    {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "lora"}
+    {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "adapter", "lora"}
 )  # of the settings, what a base may recommend and a job's id follows from
 
 

@@ -244,7 +244,7 @@ async def _completed(
     beside = partial(_beside, job.track, base.resolved.name, lineage, data, _pictures(folder))
     await release.register(
         name=job.track, artifact=attempts.output(folder, result), lineage=lineage, beside=beside,
-        rank=result["config"]["lora"]["rank"], base_model=base.resolved.name,
+        rank=_rank(result["config"]), base_model=base.resolved.name,
         causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
     )  # fmt: skip
 
@@ -268,6 +268,11 @@ def _beside(
         "README.md": model_card.card(facts, pictures),
         **{f"plots/{picture}": drawn for picture, drawn in pictures.items()},
     }
+
+
+def _rank(config: Mapping[str, Any]) -> int | None:
+    """None: no adapter, the whole model was trained."""
+    return None if config.get("adapter") == "full" else int(config["lora"]["rank"])
 
 
 def _spent(folder: Path, desk: Desk) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,15 +20,22 @@ class Model:
 
 def load(spec: Mapping[str, Any]) -> Model:
     """The base, with its adapter merged in: what is measured is what would be served."""
-    net = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=torch.float32, local_files_only=True)
-    if spec["adapter"]:
-        net = PeftModel.from_pretrained(net, spec["adapter"]).merge_and_unload()
+    net = _net(Path(spec["base"]), Path(spec["adapter"]) if spec["adapter"] else None)
     net.eval()
     tokenizer = AutoTokenizer.from_pretrained(spec["base"], local_files_only=True)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Model(net, tokenizer, int(net.config.max_position_embeddings), call_mark(tokenizer))
+
+
+def _net(base: Path, trained: Path | None) -> Any:
+    """`trained`: an adapter of the base, or a whole model in its place."""
+    whole = trained is not None and not (trained / "adapter_config.json").is_file()
+    net = AutoModelForCausalLM.from_pretrained(
+        str(trained if whole else base), dtype=torch.float32, use_safetensors=True, local_files_only=True
+    )
+    return net if trained is None or whole else PeftModel.from_pretrained(net, str(trained)).merge_and_unload()
 
 
 _ASK = {"role": "user", "content": "ask"}

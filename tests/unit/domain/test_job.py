@@ -90,6 +90,15 @@ def test_a_config_reads_back_what_it_wrote() -> None:
     assert JobConfig.from_document(config.document()) == config
 
 
+def test_settings_that_came_later_are_written_only_where_they_are_set_so_that_earlier_ids_hold() -> None:
+    document = JobConfig().document()
+    assert "adapter" not in document
+    assert "kind" not in document["lora"]
+    config = JobConfig(adapter="full", lora_config=LoRAConfig(kind="dora"))
+    assert JobConfig.from_document(config.document()) == config
+    assert len({an_id(config=one) for one in (JobConfig(), config, JobConfig(adapter="full"))}) == 3
+
+
 def test_what_is_set_wins_over_the_base_and_the_base_over_our_defaults() -> None:
     config = JobConfig.from_document(
         {"learning_rate": 1e-3, "batch_size": None, "lora": {"rank": 4, "alpha": None}},
@@ -110,6 +119,8 @@ def test_what_is_set_wins_over_the_base_and_the_base_over_our_defaults() -> None
         {"clip": 0},
         {"lora": {"rank": 0}},
         {"lora": {"dropout": 1.0}},
+        {"lora": {"kind": "loha"}},
+        {"adapter": "prefix"},
     ],
 )
 def test_a_value_out_of_range_is_refused(document: dict[str, object]) -> None:
