@@ -170,12 +170,32 @@ def _things(commands: Any) -> None:
         if name == "datasets":
             _datasets(group)
             _audit(group)
+        if name == "models":
+            _models(group)
         if name == "jobs":
             watch = _command(group, "watch", "watch:watch_job", "a job as it goes, until it is over")
             newest = "as `list` prints it, or its dataset (default: the newest that is not over)"
             watch.add_argument("id", nargs="?", metavar="ID", help=newest)
             cancel = _command(group, "cancel", "cancel:cancel_job", "end a job for good; its trainer ends the child")
             cancel.add_argument("id", metavar=one, help="as `list` prints it")
+
+
+def _models(group: Any) -> None:
+    export = _command(group, "export", "handing:export_model", "a model for a gateway, and the call that loads it")
+    export.add_argument("id", metavar="NAME:VERSION", help="as `list` prints it; NAME alone means its newest")
+    export.add_argument("--to", required=True, metavar="DIR|URL", help="a folder, or the root URL of the gateway")
+    gateways = ["vllm", "litellm", "hf"]
+    export.add_argument("--for", dest="gateway", required=True, choices=gateways, help="who loads it")
+    export.add_argument("--name", default="", metavar="NAME", help="as the gateway calls it (default NAME-VERSION)")
+    base = "as the gateway calls the base (default: its folder here, else its name)"
+    export.add_argument("--base", default="", metavar="NAME", help=base)
+    path = "where vLLM sees the model's folder (default: as seen here)"
+    export.add_argument("--path", default="", metavar="PATH", help=path)
+    api_base = "litellm: the vLLM that serves the model, such as http://HOST:8000/v1"
+    export.add_argument("--api-base", default="", metavar="URL", help=api_base)
+    export.add_argument("--merged", action="store_true", help="whole weights, the adapter merged into the base")
+    export.add_argument("--unsafe", action="store_true", help="also below STAGING, withdrawn or tainted; recorded")
+    export.add_argument("--force", action="store_true", help="replace an export that is there")
 
 
 def _datasets(group: Any) -> None:

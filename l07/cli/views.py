@@ -5,7 +5,7 @@ from typing import Any
 
 from l07.domain import job_ledger
 from l07.domain.exports import fold as fold_exports
-from l07.domain.registry import STAGE_CHANGED, VALIDATED, fold
+from l07.domain.registry import EXPORTED, STAGE_CHANGED, VALIDATED, fold
 from l07.ports import Entry
 
 View = dict[str, Any]
@@ -93,9 +93,21 @@ def models(entries: Sequence[Entry]) -> dict[str, View]:
             "labels": list(model.labels),
             "validated": _last_data(about, VALIDATED),
             "moves": [entry.body["data"] for entry in about if entry.kind == STAGE_CHANGED],
+            **_exported(about),
             "entries": [mark(entry) for entry in about],
         }
     return found
+
+
+def _exported(about: Sequence[Entry]) -> View:
+    """To whom it was handed over."""
+    names = ("for", "to", "name", "stage", "by", "unsafe")
+    told = [
+        {"at": entry.at, **{name: entry.body["data"][name] for name in names}}
+        for entry in about
+        if entry.kind == EXPORTED
+    ]
+    return {"exports": told} if told else {}
 
 
 def _last_data(entries: Sequence[Entry], kind: str) -> View | None:

@@ -18,6 +18,7 @@ from l07.events.outbound import EntryLike
 SIMULATED = "simulated"
 REGISTERED, VALIDATED, STAGE_CHANGED = "model.registered", "model.validated", "model.stage_changed"
 TAINTED = "model.tainted"
+EXPORTED = "model.exported"  # internal: it changes no model
 DEPLOY = "DEPLOY"
 
 
@@ -193,14 +194,15 @@ def check_move(model: ModelVersion, to: Stage, *, despite_taint: bool = False) -
         allowed = ", ".join(sorted(NEXT_STAGES[model.stage])) or "nowhere"
         raise MoveNotAllowed(f"{model.id} is in {model.stage} and can go to {allowed}, not to {to}", model=model.id)
     if (gate := GATES.get(to)) is not None:
-        _really_trained(model)
+        check_trained(model)
         if model.tainted and not despite_taint:
             text = f"{model.id}, or a model that it is built on, learnt from data that was erased since; it is to be replaced by {model.tainted}"
             raise TaintedModel(text, model=model.id)
         gate(model)
 
 
-def _really_trained(model: ModelVersion) -> None:
+def check_trained(model: ModelVersion) -> None:
+    """Raises SimulatedArtifact: E7213."""
     if SIMULATED in model.labels:
         raise SimulatedArtifact(f"{model.id} is labelled {SIMULATED}: nothing was trained", model=model.id)
 

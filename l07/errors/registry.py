@@ -39,6 +39,24 @@ class ReleaseIncomplete(Refused):
     code = "E7214"
 
 
+class NotForGateway(Refused):
+    """A model below STAGING, withdrawn or tainted goes to no gateway unless a person insists."""
+
+    code = "E7215"
+
+
+class GatewayUnfit(Refused):
+    """A model is not of a kind that this gateway or loader takes."""
+
+    code = "E7216"
+
+
+class GatewayRefused(Refused):
+    """A gateway did not answer, said no, or does not list a model that it was told of."""
+
+    code = "E7217"
+
+
 class SealMissing(Refused):
     """A model's manifest or signature is missing."""
 

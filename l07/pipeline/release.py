@@ -25,6 +25,7 @@ class VerifiedModel:
 
     model: ModelVersion
     folder: Path
+    files: Mapping[str, seal.FileDigest]
 
 
 async def on_model_validated(cause: ModelValidated, *, registry: Ledger, store: ArtifactStore, key_file: Path) -> None:
@@ -165,7 +166,7 @@ def _verified(model: ModelVersion, store: ArtifactStore, key_file: Path) -> Veri
     manifest = seal.verify(folder, subject=model.subject, key=seal.open_key(key_file).public)
     if manifest.digest != model.digest:
         raise SealOfAnother(f"{folder} holds other files than were registered as {model.id}", folder=str(folder))
-    return VerifiedModel(model, folder)
+    return VerifiedModel(model, folder, manifest.files)
 
 
 async def _publish(

@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "make_base": "l07.training.tiny",
     "train": "l07.training.course",
     "evaluate": "l07.training.measure",
+    "merge": "l07.training.merge",
 }
 NEEDED = ("torch", "transformers", "trl", "peft", "datasets")
 # Exit statuses for the fates in which not even result.json may be written any more; backends/child.py knows them.
