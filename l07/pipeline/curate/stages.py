@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from l07.domain.arrays import is_among
+from l07.domain.dataset import Member
 from l07.domain.drawing import reservoir
-from l07.domain.outliers import RESERVOIR, Run, strangeness
-from l07.pipeline.curate.columns import words
+from l07.domain.outliers import RESERVOIR, Table, strangeness_of
+from l07.pipeline.curate.columns import I64, words
 from l07.pipeline.curate.doubting import doubt
 from l07.pipeline.curate.twins import drop_duplicates, rows_of
 from l07.pipeline.curate.work import Work
@@ -43,31 +44,48 @@ def outliers(work: Work) -> None:
     what is normal, or each batch would call a little more strange."""
     rules = work.rules
     new = {row: member for row, member in work.moved("ACCEPT").items() if row in work.held}
-    runs = [Run(m.key, m.source, m.domain, m.features, new=True) for m in new.values()]
-    of_key = {member.key: row for row, member in new.items()}
-    for key, strange in strangeness([*runs, *_normal(work, new)], seed=rules.seed).items():
+    if not new:
+        return
+    rows, table = _held_against(work, new)
+    for place, strange in strangeness_of(table, seed=rules.seed).items():
         reasons = strange.reasons(max_probability=rules.max_outlier_probability, max_z=rules.outlier_z)
-        member = new[of_key[key]]
+        row = int(rows[place])
+        member = new[row]
         decision = "REVIEW" if "outlier_z" in reasons else member.decision
         scores = {**member.scores, **strange.scores}
-        work.set(of_key[key], member.but(decision=decision, reasons=(*member.reasons, *reasons), scores=scores))
+        work.set(row, member.but(decision=decision, reasons=(*member.reasons, *reasons), scores=scores))
 
 
-def _normal(work: Work, new: Mapping[int, object]) -> list[Run]:
+def _held_against(work: Work, new: Mapping[int, Member]) -> tuple[I64, Table]:
+    """The new rows and the older ones that say what is normal, in the order of their names: the key of a new one, the
+    number of an older one as text."""
+    columns = work.columns
+    older = _as_text_sorted(_normal(work, new))
+    fresh = sorted(new, key=lambda row: new[row].key)
+    names = [*map(str, older.tolist()), *(new[row].key for row in fresh)]
+    order = np.array(sorted(range(len(names)), key=names.__getitem__))
+    rows = np.concatenate([older, np.array(fresh, np.int64)])[order]
+    features = np.array([new[row].features for row in fresh], np.float64)
+    if len(older):
+        features = np.concatenate([work.roll.features(older), features])
+    return rows, Table(columns.source[rows], columns.domain[rows], features[order], order >= len(older))
+
+
+def _as_text_sorted(rows: I64) -> I64:
+    """Numbers of at most 18 digits as their decimal text is sorted: filled up with zeros, the shorter one first."""
+    digits = np.searchsorted(10 ** np.arange(1, 19), rows, side="right")
+    return rows[np.lexsort((digits, rows * 10 ** (17 - digits)))]
+
+
+def _normal(work: Work, new: Mapping[int, Member]) -> I64:
     """At most RESERVOIR older rows of each source that has new ones."""
     columns = work.columns
     mine = np.zeros(len(columns.sources), bool)
     mine[columns.source[list(new)]] = True
     there = work.kept("ACCEPT", "REVIEW") & mine[columns.source]
     rows = np.flatnonzero(there[: len(work.roll)])
-    chosen = rows[
+    return rows[
         reservoir(columns.draw[rows], columns.source[rows], columns.domain[rows], RESERVOIR, seed=work.rules.seed)
-    ]
-    names = zip(columns.source[chosen].tolist(), columns.domain[chosen].tolist(), strict=True)
-    features = map(tuple, work.roll.features(chosen).tolist())
-    return [
-        Run(f"{row}", columns.sources.names[source], columns.domains.names[domain], values, new=False)
-        for row, (source, domain), values in zip(chosen.tolist(), names, features, strict=True)
     ]
 
 
