@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from l07.backends.parquet import read_manifest, writing
+from l07.backends.parquet import state as states
 from l07.backends.parquet.everyone import everyone
 from l07.backends.parquet.reading import members_table
 from l07.backends.parquet.state import State, state_of
@@ -83,6 +84,24 @@ def test_what_a_build_leaves_in_memory_is_what_its_files_say(tmp_path: Path) -> 
     assert in_names(kept) == in_names(read)
     everyone = range(len(read.columns))
     assert kept.members(everyone) == read.members(everyone)
+    assert repr(kept.members(everyone)) == repr(read.members(everyone)), "of the same types"
+    assert kept.features(np.arange(len(everyone))).tolist() == read.features(np.arange(len(everyone))).tolist()
+
+
+def test_rows_that_changed_last_are_told_without_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "MOST_RECENT", 20)
+    first = a_version(tmp_path, *a_world(5, tasks=20, runs=30))
+    second = a_version(tmp_path, parent=first, number=2, others=12)
+    manifest = read_manifest(second)
+    kept, read = state_of(second, manifest), State.read(second, manifest)
+    assert len(kept.recent) == 20
+    assert kept.recent.keys() >= set(range(50, 62)), "the newest stay"
+    told = read.members(list(kept.recent))
+    monkeypatch.setattr(State, "rows_in", lambda *_: pytest.fail("a file was read"))
+    assert kept.members(list(kept.recent)) == told
+    assert kept.features(np.arange(len(read.columns))).shape == (len(read.columns), len(FEATURES))
+    with pytest.raises(pytest.fail.Exception):
+        kept.members(range(len(read.columns)))
 
 
 def test_what_is_left_in_memory_is_of_these_very_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ SEPARATOR = "\x1f"
 FEATURE_COUNT = 13
 LENGTH = FEATURES.index("trace_chars")
 MOST_MEASURED = 200_000  # rows whose features stay in memory: 22 MB
+MOST_RECENT = 12_000  # members that stay in memory: 2 KB each
 MOST_ROWS = 1_000_000  # of states that are kept in memory, beside the newest one
 
 
@@ -82,7 +84,7 @@ class Measured:
 
 
 class State:
-    """The columns of a version's segments."""
+    """The columns of a version's segments, and of the rows that changed last what the files say of them."""
 
     def __init__(
         self, folder: Path, manifest: Mapping[str, Any], grouping: Grouping, told: Everyone, placed: Column
@@ -92,6 +94,7 @@ class State:
         self.segments = [Segment(**one) for one in manifest["segments"]]
         self.columns, self.grouping, self.told, self.placed = told.columns, grouping, told, placed
         self.measured = Measured(np.empty(0, np.int64), np.empty((0, FEATURE_COUNT)))
+        self.recent: Mapping[int, Member] = {}
 
     @classmethod
     def read(cls, folder: Path, manifest: Mapping[str, Any]) -> "State":
@@ -163,6 +166,24 @@ class State:
         return pa.concat_tables(found).take(pa.array(np.argsort(np.concatenate(places))))
 
     def members(self, rows: Sequence[int]) -> list[Member]:
+        missing = [row for row in rows if row not in self.recent]
+        found = dict(zip(missing, self._members_read(missing), strict=True))
+        return [found[row] if row in found else self.recent[row] for row in rows]
+
+    def learn(self, changed: Mapping[int, Member], before: "State | None") -> None:
+        """Rows that were just written stay in memory, beside what did of the version `before`."""
+        recent = {row: one for row, one in (before.recent if before else {}).items() if row not in changed}
+        recent.update(changed)
+        self.recent = dict(islice(recent.items(), max(0, len(recent) - MOST_RECENT), None))
+        self.measured = before.measured if before else self.measured
+        if len(self.columns) <= MOST_MEASURED:
+            rows = np.fromiter(changed, np.int64, len(changed))
+            missing = self.measured.of(rows)[1]
+            unknown = (np.nan,) * FEATURE_COUNT
+            values = [changed[row].features or unknown for row in rows[missing].tolist()]
+            self.measured = self.measured.with_(rows[missing], np.array(values).reshape(-1, FEATURE_COUNT))
+
+    def _members_read(self, rows: Sequence[int]) -> list[Member]:
         at = np.asarray(rows, np.int64)
         if not len(at):
             return []
@@ -194,8 +215,6 @@ _KEPT: list[State] = []  # the newest last
 
 def keep(state: State, *, instead_of: State | None) -> None:
     """For the version that is built on this one; its parent will hardly be asked for again."""
-    if instead_of is not None:
-        state.measured = instead_of.measured
     _KEPT[:] = [one for one in _KEPT if instead_of is None or one.manifest != instead_of.manifest]
     _KEPT.append(state)
     while len(_KEPT) > 1 and sum(len(one.columns) for one in _KEPT[:-1]) > MOST_ROWS:

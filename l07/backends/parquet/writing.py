@@ -91,7 +91,9 @@ def write_version(
     write_json(manifest, output / MANIFEST)
     manifest = read_manifest(output)
     where = placed_of(placed, len(draft.columns), state)
-    keep(State(output, manifest, draft.grouping, members, where), instead_of=state)
+    kept = State(output, manifest, draft.grouping, members, where)
+    kept.learn(_everyone(draft, state), state)
+    keep(kept, instead_of=state)
     return manifest
 
 
