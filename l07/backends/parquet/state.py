@@ -27,6 +27,7 @@ from l07.domain.example import FEATURES, bucket
 from l07.errors import DatasetUnreadable
 from l07.pipeline.curate.columns import DECISION, I64, LEVEL, TABLE, Book, Column, Columns
 from l07.pipeline.curate.roll import F64, Grouping, Roll
+from l07.pipeline.curate.texts import COPIED
 
 CODED = {
     "runs": ("task", "source", "domain", "task_type", "batch_id", "model_version"),
@@ -224,6 +225,7 @@ def keep(state: State, *, instead_of: State | None) -> None:
 def forget_kept() -> None:
     """Somebody is erased: nobody who was in a version before is to stay in memory."""
     _KEPT.clear()
+    COPIED.clear()
 
 
 def state_of(folder: Path, manifest: Mapping[str, Any]) -> State:

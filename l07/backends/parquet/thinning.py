@@ -57,12 +57,13 @@ def beginning(folder: Path, *, erased: Tombstones | None, beside: Path) -> Itera
     Raises DatasetChanged (E7102), DatasetUnreadable (E7103), StoreFull (E7400), FolderNotWritable (E7402)."""
     if not erased:
         yield Beginning(read_parent(folder), folder, None)
-    elif "segments" not in read_manifest(folder):
+        return
+    forget_kept()
+    if "segments" not in read_manifest(folder):
         parent, gone = without(read_parent(folder), erased)
         yield Beginning(parent, folder, gone)
     else:
         manifest = verify(folder)
-        forget_kept()
         scratch = _a_folder(beside.parent)
         try:
             thin = scratch / folder.name  # the successor names its parent by it

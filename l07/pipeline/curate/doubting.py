@@ -10,6 +10,7 @@ from l07.domain.doubt import Attempt, Doubt, Limits, Reading, Run, doubts
 from l07.domain.quality import COMPLETENESS
 from l07.pipeline.curate.columns import DECISION, DECISION_NAMES, Columns, word
 from l07.pipeline.curate.readings import readings_of
+from l07.pipeline.curate.texts import COPIED
 from l07.pipeline.curate.work import Work
 
 ENOUGH = 1_000  # accepted new rows of a source; with fewer its newest ENOUGH older ones are read beside them
@@ -19,25 +20,40 @@ Source = tuple[str, str]  # source, domain
 
 
 class _Texts:
-    """Of the new rows some are held; an older one is read from its file when somebody asks, and once."""
+    """Of the new rows some are held; an older one was held by a build before, or is read from its file when somebody asks,
+    and once."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self._held = work.readings.texts()
         self._rows: dict[str, int] = {}
+        self._asked: set[str] = set()
 
     def add(self, rows: Mapping[str, int]) -> None:
         """Older rows by key."""
         self._rows |= rows
 
     def there(self, keys: Collection[str]) -> Collection[str]:
-        return [key for key in keys if key in self._held or key in self._rows]
+        found = [key for key in keys if key in self._held or key in self._rows]
+        self._asked.update(found)
+        return found
 
     def fetch(self, keys: Collection[str]) -> Mapping[str, Run]:
+        content, table = self._work.roll.columns.content, self._work.roll.columns.table
+        for key in keys:
+            if key not in self._held and table[row := self._rows[key]]:
+                run = COPIED.get((key, int(content[row])))
+                self._held |= {key: run} if run else {}
         missing = {self._rows[key]: key for key in keys if key not in self._held}
         bodies = self._work.texts_of(list(missing)) if missing else {}
         self._held |= {missing[row]: Run(body.messages, body.goal) for row, body in bodies.items()}
         return {key: self._held[key] for key in keys if key in self._held}
+
+    def remember(self, new: Mapping[str, int]) -> None:
+        """Those that were asked for, for the next builds of this process. `new`: 64 bits of each new one's digest."""
+        content = self._work.roll.columns.content
+        for key in sorted(self._asked & self._held.keys()):
+            COPIED.put((key, new[key] if key in new else int(content[self._rows[key]])), self._held[key])
 
 
 def doubt(work: Work) -> None:
@@ -50,6 +66,7 @@ def doubt(work: Work) -> None:
     rules = work.rules
     limits = Limits(run_share=rules.doubt_run_share, label_share=rules.doubt_label_share)
     found = doubts([*attempts.values(), *old], texts, limits=limits, seed=rules.seed)
+    texts.remember({attempt.key: attempt.content for attempt in attempts.values()})
     for row, attempt in attempts.items():
         work.set(row, _with(moved[row], found[attempt.key]))
 

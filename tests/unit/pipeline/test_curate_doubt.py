@@ -11,6 +11,7 @@ from l07.domain.selection import keyed_hash
 from l07.pipeline.curate import doubting, readings
 from l07.pipeline.curate.build import Draft, build
 from l07.pipeline.curate.intake import take_in
+from l07.pipeline.curate.texts import PackedTexts
 from l07.ports import SealedRow
 from tests.curation import Shelf, a_batch, a_row
 from tests.doubt import Run, a_failure, a_purchase
@@ -33,6 +34,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has just begun."""
     monkeypatch.setattr(readings, "_READ", CountBoundCache())
     monkeypatch.setattr(copies, "_MADE", CountBoundCache())
+    monkeypatch.setattr(doubting, "COPIED", PackedTexts())
 
 
 def the_row(ident: str, run: Run, task: int, **more: Any) -> SealedRow:
@@ -116,8 +118,9 @@ def test_what_a_process_remembers_changes_no_decision(monkeypatch: pytest.Monkey
     assert built(fresh, parent=Shelf().parent(first)).digest == remembered.digest
 
 
-def test_what_was_read_once_is_not_read_again() -> None:
+def test_what_was_read_once_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = Shelf().parent(built(the_shop()))
+    monkeypatch.setattr(doubting, "COPIED", PackedTexts())
     asked: list[str] = []
     watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
     built([the_row("new", a_purchase(90), 90)], parent=watched)
@@ -125,6 +128,19 @@ def test_what_was_read_once_is_not_read_again() -> None:
     asked.clear()
     built([the_row("new", a_purchase(90), 90)], parent=watched)
     assert asked == []
+
+
+def test_texts_of_the_build_before_are_not_read_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = Shelf().parent(built(the_shop()))
+    asked: list[str] = []
+    watched = replace(parent, bodies=lambda keys: asked.extend(keys) or parent.bodies(keys))  # type: ignore[func-returns-value]
+    fresh = [the_row("new", a_purchase(90), 90)]
+    remembered = built(fresh, parent=watched)
+    assert asked == []
+    monkeypatch.setattr(doubting, "COPIED", PackedTexts())
+    monkeypatch.setattr(copies, "_MADE", CountBoundCache())
+    assert built(fresh, parent=watched).digest == remembered.digest
+    assert len(asked) > 0
 
 
 def test_a_task_with_many_attempts_is_capped_the_same_way_every_time() -> None:
