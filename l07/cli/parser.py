@@ -184,7 +184,7 @@ def _models(group: Any) -> None:
     export = _command(group, "export", "handing:export_model", "a model for a gateway, and the call that loads it")
     export.add_argument("id", metavar="NAME:VERSION", help="as `list` prints it; NAME alone means its newest")
     export.add_argument("--to", required=True, metavar="DIR|URL", help="a folder, or the root URL of the gateway")
-    gateways = ["vllm", "litellm", "hf"]
+    gateways = ["vllm", "litellm", "hf", "mlflow"]
     export.add_argument("--for", dest="gateway", required=True, choices=gateways, help="who loads it")
     export.add_argument("--name", default="", metavar="NAME", help="as the gateway calls it (default NAME-VERSION)")
     base = "as the gateway calls the base (default: its folder here, else its name)"

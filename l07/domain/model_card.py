@@ -13,6 +13,8 @@ from l07.domain.markdown import cell, table
 
 FEW_ROWS = 500  # what a dataset must have before it queues a training by itself
 NOT_MEASURED = "not measured"
+ADAPTER, MERGED = "peft-lora", "merged"
+_KINDS: Mapping[str, str] = {ADAPTER: "LoRA adapter for", MERGED: "whole weights, an adapter merged into"}
 PICTURES: Mapping[str, str] = {
     "loss.svg": "Loss",
     "grad_norm.svg": "Norm of the gradient before clipping",
@@ -36,7 +38,7 @@ class Facts:
     validated: Mapping[str, Any] | None = None  # data of `model.validated` on exactly these files; None: none yet
     stage: str | None = None
     digest: str | None = None  # of the sealed files
-    format: str = "peft-lora"
+    format: str = ADAPTER
 
 
 def card(facts: Facts, pictures: Iterable[str] = ()) -> str:
@@ -83,10 +85,10 @@ def _head(facts: Facts) -> str:
     method = str(lineage.get("method") or "sft")
     lines = [
         f"base_model: {json.dumps(facts.base_model)}",
-        f"library_name: {'transformers' if facts.format == 'merged' else 'peft'}",
+        f"library_name: {'peft' if facts.format == ADAPTER else 'transformers'}",
         "pipeline_tag: text-generation",
         f"model_name: {json.dumps(f'{facts.model}-{facts.version}')}",
-        *_list("tags", [*(["base_model:adapter"] if facts.format == "peft-lora" else []), method, "l07"]),
+        *_list("tags", [*(["base_model:adapter"] if facts.format == ADAPTER else []), method, "l07"]),
         *_list("datasets", [_dataset(facts)]),
         *_index(facts),
     ]
@@ -120,9 +122,8 @@ def _index(facts: Facts) -> list[str]:
 
 
 def _what(facts: Facts) -> str:
-    kind = "weights with the adapter merged into them" if facts.format == "merged" else "LoRA adapter"
     rows = [
-        ("kind", f"{kind} for {facts.base_model}"),
+        ("kind", f"{_KINDS.get(facts.format, 'whole weights, trained from')} {facts.base_model}"),
         ("digest of the base", facts.lineage.get("base_digest")),
         ("digest of the sealed files", facts.digest),
         ("stage", facts.stage),
@@ -132,7 +133,7 @@ def _what(facts: Facts) -> str:
 
 
 def _load(facts: Facts) -> str:
-    if facts.format == "merged":
+    if facts.format != ADAPTER:
         code = 'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")'
         return f"```python\nfrom transformers import AutoModelForCausalLM\n\n{code}\n```"
     return (

@@ -91,7 +91,7 @@ async def facts(verified: VerifiedModel, *, registry: Ledger, jobs: Ledger, merg
     done = await jobs.find("training.completed", str(model.lineage.get("job_id")))
     return model_card.Facts(
         model.name, model.version, model.base_model, model.lineage, done.body["data"] if done else {},
-        judged[-1] if judged else None, model.stage.value, model.digest, "merged" if merged else str(registered.get("format")),
+        judged[-1] if judged else None, model.stage.value, model.digest, model_card.MERGED if merged else str(registered.get("format")),
     )  # fmt: skip
 
 

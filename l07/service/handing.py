@@ -5,12 +5,12 @@ import os
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from l07.backends import open as backends
-from l07.backends.gateways import litellm, vllm
+from l07.backends.gateways import litellm, mlflow, vllm
 from l07.backends.gateways.calls import Endpoint, is_url
 from l07.domain import model_card
 from l07.errors import BadArtifactName, BadExport, OutputTaken, disk_errors
@@ -20,7 +20,6 @@ from l07.service.ingesting import now_text
 from l07.settings import Settings
 
 MARK = "export.json"
-GATEWAYS = ("vllm", "litellm", "hf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,8 @@ class Handover:
     def output(self) -> Path:
         """What appears below `to`."""
         folder = Path(self.to)
-        return {"hf": folder, "vllm": folder / self.served}.get(self.gateway, folder / f"{self.served}.yaml")
+        below = {"vllm": folder / self.served, "litellm": folder / f"{self.served}.yaml"}
+        return below.get(self.gateway, folder)
 
 
 async def hand_over(asked: Handover, settings: Settings) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def _check(asked: Handover) -> None:
         )
     if "://" in asked.to and not url:
         raise BadExport(f"{asked.to.partition('://')[0]}: is neither http nor https, and no folder")
-    if asked.gateway == "hf" and url:
-        raise BadExport("hf is a folder: name one with --to")
+    if asked.gateway in ("hf", "mlflow") and url:
+        raise BadExport(f"{asked.gateway} is a folder: name one with --to")
     if asked.gateway == "litellm" and not asked.api_base:
         raise BadExport("LiteLLM is told where the vLLM is that serves the model: --api-base http://HOST:PORT/v1")
     if asked.gateway == "litellm" and asked.merged:
@@ -168,14 +168,17 @@ class _Work:
             with disk_errors(scratch):
                 scratch.write_text(litellm.as_yaml(self._entry()), "utf-8")
             return {}
-        merged = await self._merge(scratch) if self.asked.merged else {}
+        place = scratch / mlflow.MODEL if self.asked.gateway == "mlflow" else scratch
+        merged = await self._merge(place) if self._merges else {}
         if not merged:
-            handover.copy_out(self.verified, scratch)
-            self._name_base(scratch)
+            handover.copy_out(self.verified, place)
+            self._name_base(place)
         facts = await self._facts()
         with disk_errors(scratch):
+            if self.asked.gateway == "mlflow":
+                mlflow.lay_out(scratch, self.asked.served)
             plots = sorted(path.name for path in (self.verified.folder / "plots").glob("*.svg"))
-            (scratch / handover.CARD).write_text(model_card.card(facts, plots), "utf-8")
+            (place / handover.CARD).write_text(model_card.card(facts, plots), "utf-8")
             said = {
                 **self._said(),
                 **merged,
@@ -185,6 +188,10 @@ class _Work:
             }
             (scratch / MARK).write_text(json.dumps(said, indent=1, sort_keys=True), "utf-8")
         return merged
+
+    @property
+    def _merges(self) -> bool:
+        return self.kind == "adapter" and (self.asked.merged or self.asked.gateway == "mlflow")
 
     def _name_base(self, scratch: Path) -> None:
         """The copy names its base as its reader finds it; what is sealed has no path of this machine."""
@@ -213,8 +220,7 @@ class _Work:
 
     async def _facts(self) -> model_card.Facts:
         registry, jobs = (backends.open_ledger(self.settings, name) for name in ("registry", "jobs"))
-        found = await handover.facts(self.verified, registry=registry, jobs=jobs, merged=self.asked.merged)
-        return replace(found, base_model=self.verified.model.base_model)
+        return await handover.facts(self.verified, registry=registry, jobs=jobs, merged=self._merges)
 
     # -------------------------------------------------------------- what is said
 
@@ -237,7 +243,9 @@ class _Work:
 
     def _calls(self) -> list[str]:
         asked, output = self.asked, self.asked.output.resolve()
-        whole = asked.merged or self.kind != "adapter"
+        whole = self._merges or self.kind != "adapter"
+        if asked.gateway == "mlflow":
+            return [mlflow.load(str(output))]
         if asked.gateway == "litellm":
             return [f"litellm --config {shlex.quote(str(output))}"]
         if asked.gateway == "hf":

@@ -96,6 +96,20 @@ async def test_every_layout_that_loads_here_gives_the_same_logits(folder: Path) 
     assert "merged_digest" not in told
 
 
+@pytest.mark.timeout(400)
+async def test_mlflow_loads_its_folder_with_the_same_logits(tmp_path: Path) -> None:
+    flavour = pytest.importorskip("mlflow.transformers", reason="needs MLflow")
+    shop = Shop(tmp_path)
+    await shop.fill()
+    await shop.export(tmp_path / "ml", "mlflow")
+    base = AutoModelForCausalLM.from_pretrained(shop.bench.base, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(shop.bench.base)
+    expected = logits(PeftModel.from_pretrained(base, str(shop.job / "out")), tokenizer)
+    loaded = flavour.load_model(str(tmp_path / "ml"), return_type="components")
+    assert same(logits(loaded["model"], loaded["tokenizer"]), expected)
+    assert loaded["tokenizer"].chat_template == tokenizer.chat_template
+
+
 def _of_merged(shop: Shop, merged: Path, told: Mapping[str, Any]) -> None:
     """Nothing of the adapter, the template as it was, and an erasure finds its way to whatever is trained upon it."""
     names = {path.name for path in merged.iterdir()}

@@ -48,8 +48,13 @@ class Shop:
         self.settings = Settings(data_dir=D)
         artifact = D / "jobs" / "job-1" / "out"
         artifact.mkdir(parents=True)
-        (artifact / "adapter_config.json").write_text(json.dumps(CONFIG | config))
-        (artifact / "adapter_model.safetensors").write_bytes(b"weights")
+        if "architectures" in config:
+            (artifact / "config.json").write_text(json.dumps(config))
+            (artifact / "model.safetensors").write_bytes(b"weights")
+            (artifact / "tokenizer.json").write_text("{}")
+        else:
+            (artifact / "adapter_config.json").write_text(json.dumps(CONFIG | config))
+            (artifact / "adapter_model.safetensors").write_bytes(b"weights")
         self.base = D.resolve() / "base"
         self.base.mkdir()
         self.ports: dict[str, Any] = {
@@ -60,7 +65,8 @@ class Shop:
     async def _register(self, artifact: Path, verdict: str | None, stage: Stage | None, labels: Any) -> None:
         entry = await release.register(
             name="default", artifact=artifact, lineage=LINEAGE | {"base_folder": str(self.base)}, base_model="tiny-base", rank=12,
-            causationid=None, correlationid=None, at=AT, labels=labels, beside=lambda version: {"README.md": "sealed"}, **self.ports,
+            causationid=None, correlationid=None, at=AT, labels=labels, format="peft-lora" if list(artifact.glob("adapter*")) else "full",
+            beside=lambda version: {"README.md": "sealed"}, **self.ports,
         )  # fmt: skip
         if verdict:
             stages = [{"stage": "benchmark", "result": "PASS", "n": 200, "estimate": 0.1, "interval": [0.05, 0.15]}]
@@ -146,6 +152,32 @@ def test_litellm_gets_an_entry_of_its_config(l07) -> None:
     assert text.startswith('model_list:\n- model_name: "default"\n')
     assert '    model: "hosted_vllm/default-1.0.0"\n    api_base: "http://h:8000/v1"\n' in text
     assert f'    digest: "{said["digest"]}"\n    verdict: "DEPLOY"\n' in text
+
+
+def test_whole_weights_are_served_as_they_are(l07) -> None:
+    Shop(architectures=["LlamaForCausalLM"])
+    said = json.loads(export(l07).out)
+    assert said["call"] == [f"vllm serve {Path('out/default-1.0.0').resolve()} --served-model-name default-1.0.0"]
+    assert "library_name: transformers" in Path("out/default-1.0.0/README.md").read_text()
+    assert BadExport.code in export(l07, "--merged", to="other", status=1).err
+    with a_gateway() as gateway:
+        assert BadExport.code in export(l07, to=gateway.url, status=1).err
+
+
+def test_mlflow_finds_weights_and_tokenizer_where_it_looks(l07) -> None:
+    Shop(architectures=["LlamaForCausalLM"], dtype="bfloat16")
+    said = json.loads(export(l07, gateway="mlflow").out)
+    assert said["call"][0].startswith("mlflow.transformers.load_model(")
+    text = Path("out/MLmodel").read_text()
+    assert '    pipeline_model_type: "LlamaForCausalLM"\n' in text
+    assert '    torch_dtype: "torch.bfloat16"\n' in text
+    assert Path("out/model/model.safetensors").read_bytes() == b"weights"
+    assert Path("out/components/tokenizer/tokenizer.json").exists()
+
+
+def test_no_classifier_is_a_language_model(l07) -> None:
+    Shop(architectures=["LlamaForSequenceClassification"])
+    assert GatewayUnfit.code in export(l07, gateway="hf", status=1).err
 
 
 def test_what_stands_there_is_replaced_only_where_it_is_an_export(l07) -> None:
