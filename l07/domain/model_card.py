@@ -13,8 +13,12 @@ from l07.domain.markdown import cell, table
 
 FEW_ROWS = 500  # what a dataset must have before it queues a training by itself
 NOT_MEASURED = "not measured"
-ADAPTER, MERGED = "peft-lora", "merged"
-_KINDS: Mapping[str, str] = {ADAPTER: "LoRA adapter for", MERGED: "whole weights, an adapter merged into"}
+ADAPTER, FULL, MERGED = "peft-lora", "full", "merged"
+_KINDS: Mapping[str, str] = {
+    ADAPTER: "LoRA adapter for",
+    FULL: "whole weights, trained from",
+    MERGED: "whole weights, an adapter merged into",
+}
 PICTURES: Mapping[str, str] = {
     "loss.svg": "Loss",
     "grad_norm.svg": "Norm of the gradient before clipping",
@@ -123,7 +127,7 @@ def _index(facts: Facts) -> list[str]:
 
 def _what(facts: Facts) -> str:
     rows = [
-        ("kind", f"{_KINDS.get(facts.format, 'whole weights, trained from')} {facts.base_model}"),
+        ("kind", f"{_KINDS.get(facts.format, _KINDS[FULL])} {facts.base_model}"),
         ("digest of the base", facts.lineage.get("base_digest")),
         ("digest of the sealed files", facts.digest),
         ("stage", facts.stage),
@@ -160,6 +164,8 @@ def _training(facts: Facts) -> str:
     lineage = facts.lineage
     config = dict(lineage.get("config") or {})
     lora = config.pop("lora", None) or {}
+    if facts.format == FULL:
+        lora = {}
     measured = facts.measured
     return _fields(
         [

@@ -241,10 +241,12 @@ async def _completed(
     }  # fmt: skip
     if parents := await _parents(base, desk):
         lineage["parents"] = parents
-    beside = partial(_beside, job.track, base.resolved.name, lineage, data, _pictures(folder))
+    rank = _rank(result["config"])
+    kind = model_card.ADAPTER if rank is not None else model_card.FULL
+    beside = partial(_beside, job.track, base.resolved.name, lineage, data, kind, _pictures(folder))
     await release.register(
         name=job.track, artifact=attempts.output(folder, result), lineage=lineage, beside=beside,
-        rank=_rank(result["config"]), base_model=base.resolved.name,
+        format=kind, rank=rank, base_model=base.resolved.name,
         causationid=f"{spec['job_id']}", correlationid=job.correlationid, registry=desk.registry, store=desk.store, key_file=desk.key_file, at=desk.now(),
     )  # fmt: skip
 
@@ -259,11 +261,12 @@ def _beside(
     base: str,
     lineage: Mapping[str, Any],
     measured: Mapping[str, Any],
+    kind: str,
     pictures: Mapping[str, str],
     version: str,
 ) -> dict[str, str]:
     """The card of this version and its pictures."""
-    facts = model_card.Facts(name, version, base, lineage, measured)
+    facts = model_card.Facts(name, version, base, lineage, measured, format=kind)
     return {
         "README.md": model_card.card(facts, pictures),
         **{f"plots/{picture}": drawn for picture, drawn in pictures.items()},

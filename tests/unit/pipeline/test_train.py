@@ -158,6 +158,19 @@ async def test_a_registered_model_has_a_card_with_what_was_measured_and_its_curv
     assert (folder / "plots" / "loss.svg").read_text() == "<svg/>"
 
 
+async def test_whole_weights_are_registered_and_described_as_what_they_are(tmp_path: Path) -> None:
+    whole = {**RESULT, "config": {"adapter": "full", "lora": {"rank": 16}}}
+    bench = Bench(tmp_path, whole)
+    await bench.created(a_version())
+    await bench.work()
+    (model,) = bench.registry.lines
+    assert (model.body["data"]["format"], model.body["data"]["rank"]) == ("full", None)
+    text = (bench.desk.store.path(model.body["data"]["uri"]) / "README.md").read_text("utf-8")
+    assert "library_name: transformers" in text
+    assert "whole weights, trained from" in text
+    assert "adapter: rank" not in text
+
+
 async def test_a_killed_child_starts_again_as_attempt_2_under_the_same_job(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ChildKilled("SIGKILL"), RESULT)
     await bench.created(a_version())
