@@ -1,15 +1,18 @@
 """Supervised fine-tuning of an adapter on good runs: base and dataset in, adapter and measured losses out.
 
 Source: Ouyang et al., "InstructGPT" (2022), section 3, step 1, as TRL's SFTTrainer does it. Departures: loss on the
-assistant's turns only; LoRA; the weights kept are those with the lowest loss on the validation split; rows in the order of
-the version's curriculum where the option `curriculum` asks for it (`sequence.py`).
+assistant's turns only, its logits made only there; LoRA, if not told otherwise; the weights kept are those with the lowest
+loss on the validation split; rows in the order of the version's curriculum where the option `curriculum` asks for it
+(`sequence.py`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
 
 from l07.domain.canary import as_messages, canaries
@@ -83,7 +86,7 @@ def train(model: Any, tokenizer: Any, data: Data, run: Run) -> dict[str, Any]:
         eval_strategy=engine.looks(data.validation),
     )
     return engine.train(
-        SFTTrainer,
+        _Trainer,
         run,
         model=model,
         args=given,
@@ -91,6 +94,25 @@ def train(model: Any, tokenizer: Any, data: Data, run: Run) -> dict[str, Any]:
         eval_dataset=_table(data.validation) if data.validation else None,
         processing_class=tokenizer,
     )
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types that hold
+    """With a loss that makes logits once, and only where a row has a label. TRL's (1.16) makes them in pieces, again on the
+    way back, and with them an entropy and an accuracy that nobody reads: that saves memory where a vocabulary is large
+    beside a model, and took half the time of a tiny one."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        wanted = functional.pad(inputs["labels"][:, 1:], (0, 1), value=rows.IGNORED)
+        places = (wanted != rows.IGNORED).any(dim=0).nonzero().squeeze(1)
+        read = {name: value for name, value in inputs.items() if name != "labels"}
+        outputs = model(**read, logits_to_keep=places, use_cache=False)
+        logits, wanted = outputs.logits.flatten(0, 1).float(), wanted[:, places].flatten()
+        total = functional.cross_entropy(logits, wanted, ignore_index=rows.IGNORED, reduction="sum")
+        counted = (wanted != rows.IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = total / torch.as_tensor(counted, device=total.device).clamp(min=1)
+        return (loss, outputs) if return_outputs else loss
 
 
 def _table(tokens: Sequence[rows.Tokens]) -> Dataset:
