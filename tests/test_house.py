@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -242,3 +243,9 @@ def test_a_light_import_brings_in_nothing_heavy(module: str, absent: tuple[str, 
     code = f"import sys, {module}; print(' '.join(m for m in {absent!r} if m in sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.split() == []
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by their bare names: the second of two is an error, and only when both are collected."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
