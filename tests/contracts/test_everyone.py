@@ -84,6 +84,8 @@ def test_what_a_build_leaves_in_memory_is_what_its_files_say(tmp_path: Path) -> 
     assert in_names(kept) == in_names(read)
     everyone = range(len(read.columns))
     assert kept.members(everyone) == read.members(everyone)
+    assert len(kept.stands) > 1
+    assert all(kept.standing(one).equals(read.standing(one)) for one in kept.segments)
     assert repr(kept.members(everyone)) == repr(read.members(everyone)), "of the same types"
     assert kept.features(np.arange(len(everyone))).tolist() == read.features(np.arange(len(everyone))).tolist()
 

@@ -96,6 +96,7 @@ class State:
         self.columns, self.grouping, self.told, self.placed = told.columns, grouping, told, placed
         self.measured = Measured(np.empty(0, np.int64), np.empty((0, FEATURE_COUNT)))
         self.recent: Mapping[int, Member] = {}
+        self.stands: Mapping[int, pa.Table] = {}
 
     @classmethod
     def read(cls, folder: Path, manifest: Mapping[str, Any]) -> "State":
@@ -170,6 +171,16 @@ class State:
         missing = [row for row in rows if row not in self.recent]
         found = dict(zip(missing, self._members_read(missing), strict=True))
         return [found[row] if row in found else self.recent[row] for row in rows]
+
+    def standing(self, segment: Segment) -> pa.Table:
+        """Where its rows stand, whole."""
+        table = self.stands.get(segment.number)
+        return read_table(self.folder / segment.file("standing")).cast(STANDING) if table is None else table
+
+    def hold(self, written: Mapping[int, pa.Table]) -> None:
+        """Tables of standing by segment, for the build that changes some rows of them; small ones alone."""
+        there = {one.number for one in self.segments}
+        self.stands = {n: table for n, table in written.items() if n in there and len(table) <= MOST_RECENT}
 
     def learn(self, changed: Mapping[int, Member], before: "State | None") -> None:
         """Rows that were just written stay in memory, beside what did of the version `before`."""

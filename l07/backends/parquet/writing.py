@@ -26,7 +26,7 @@ from l07.backends.parquet.files import (
     write_table,
 )
 from l07.backends.parquet.reading import read_lines
-from l07.backends.parquet.schema import BODY, EVENTS, LINEAGE, STANDING
+from l07.backends.parquet.schema import BODY, EVENTS, LINEAGE
 from l07.backends.parquet.shards import FAN, Shelf, said_of, shards_of, tier
 from l07.backends.parquet.sketches import open_bands, write_bands
 from l07.backends.parquet.state import CODED, Segment, State, StoredRoll, keep
@@ -77,8 +77,9 @@ def write_version(
     segments = list(state.segments) if state else []
     old = parent if state is None else None
     placed = _write_rows(draft, shelf, state, old)
-    _write_standing(draft, output, state, placed)
-    segments = _merged(output, parent, [*segments, *_write_segment(draft, output, state, placed, old)])
+    stands = dict(state.stands) if state else {}
+    _write_standing(draft, output, state, placed, stands)
+    segments = _merged(output, parent, [*segments, *_write_segment(draft, output, state, placed, old, stands)])
     write_table(groups_table(draft.columns, draft.grouping), output / "groups.parquet", repeated=["split"])
     manifest = _manifest(draft, parent=parent, track=track, rules=rules, batches=batches, golden=golden)
     manifest |= {"writes": write, "shards": said_of(shelf.shards), "segments": [asdict(one) for one in segments]}
@@ -93,6 +94,7 @@ def write_version(
     where = placed_of(placed, len(draft.columns), state)
     kept = State(output, manifest, draft.grouping, members, where)
     kept.learn(_everyone(draft, state), state)
+    kept.hold(stands)
     keep(kept, instead_of=state)
     return manifest
 
@@ -151,21 +153,20 @@ def _unsharded(folder: Path | None) -> list[pa.Table]:
 # ------------------------------------------------------------------ everyone
 
 
-def _write_standing(draft: Draft, output: Path, state: State | None, placed: Mapping[int, int]) -> None:
-    """Anew where a row of the segment has changed."""
+def _write_standing(
+    draft: Draft, output: Path, state: State | None, placed: Mapping[int, int], stands: dict[int, pa.Table]
+) -> None:
+    """Anew where a row of the segment has changed. `stands`: takes what is written."""
     rows = np.array(sorted(row for row in draft.changed if row < len(draft.roll)), np.int64)
     for segment in state.segments if state else ():
         mine = rows[(rows >= segment.first) & (rows < segment.first + segment.rows)]
         if state is not None and len(mine):
-            table = read_table(state.folder / segment.file("standing")).cast(STANDING)
             now = _standing(draft, mine.tolist(), placed)
             order = np.arange(segment.rows)
             order[mine - segment.first] = segment.rows + np.arange(len(mine))
-            write_table(
-                pa.concat_tables([table, now]).take(pa.array(order)),
-                output / segment.file("standing"),
-                repeated=REPEATED["standing"],
-            )
+            table = pa.concat_tables([state.standing(segment), now]).take(pa.array(order))
+            stands[segment.number] = table
+            write_table(table, output / segment.file("standing"), repeated=REPEATED["standing"])
 
 
 def _standing(draft: Draft, rows: Sequence[int], placed: Mapping[int, int], members: Any = None) -> pa.Table:
@@ -174,9 +175,15 @@ def _standing(draft: Draft, rows: Sequence[int], placed: Mapping[int, int], memb
 
 
 def _write_segment(
-    draft: Draft, output: Path, state: State | None, placed: Mapping[int, int], old: Path | None
+    draft: Draft,
+    output: Path,
+    state: State | None,
+    placed: Mapping[int, int],
+    old: Path | None,
+    stands: dict[int, pa.Table],
 ) -> list[Segment]:
-    """The new rows, and new lines of provenance; of all rows where the version before has no segments."""
+    """The new rows, and new lines of provenance; of all rows where the version before has no segments. `stands`: takes
+    where they stand."""
     everyone = _everyone(draft, state)
     first = len(draft.roll) if state else 0
     rows = [row for row in sorted(everyone) if row >= first]
@@ -185,7 +192,7 @@ def _write_segment(
     members = [everyone[row] for row in rows]
     segment = Segment(1 + max((one.number for one in state.segments), default=0) if state else 1, first, len(rows))
     write_table(runs_table(members, draft.columns.draw[rows]), output / segment.file("runs"), repeated=REPEATED["runs"])
-    standing = _standing(draft, rows, placed, members)
+    standing = stands[segment.number] = _standing(draft, rows, placed, members)
     write_table(standing, output / segment.file("standing"), repeated=REPEATED["standing"])
     told = pa.concat_tables([*_lines_of(old, members), _lineage(draft.lineage)])
     write_table(told, output / segment.file("provenance"), repeated=REPEATED["provenance"])
