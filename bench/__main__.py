@@ -7,7 +7,16 @@ import sys
 from itertools import takewhile
 
 NAMES = ("decode", "buffer", "stream", "end_to_end", "curate", "injection", "scrub", "start", "install")
-BY_NAME = ("audit", "curriculum", "doubt", "erasure", "kills", "outliers", "overhead")  # minutes: only when it is named
+BY_NAME = (
+    "audit",
+    "curriculum",
+    "distill",
+    "doubt",
+    "erasure",
+    "kills",
+    "outliers",
+    "overhead",
+)  # minutes: only when it is named
 
 
 def main(arguments: list[str]) -> int:

@@ -60,6 +60,23 @@ METHODS: Mapping[str, MethodSpec] = {
             "undesirable_weight": Option(1, 0, 10, "weight of the losses of runs to avoid"),
         },
     ),
+    "distill": MethodSpec(
+        "rows",
+        "distillation: a teacher's answers, and how sure it is of the student's own",
+        {
+            "on_policy": Option(0.5, 0, 1, "share of batches whose answers the student writes itself"),
+            "beta": Option(0.5, 0, 1, "divergence from the teacher: 0 its KL, 1 the student's, Jensen-Shannon between"),
+            "soft_weight": Option(1, 0, 10, "weight of the divergence"),
+            "hard_weight": Option(0, 0, 10, "weight of the likelihood of answers that the student did not write"),
+            "teacher_answers": Option(
+                1, 0, 1, "those are: 1 the teacher's, 0 the turns that were recorded", whole=True
+            ),
+            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+            "steps": Option(120, 1, 1_000_000, "steps at most", whole=True),
+            "completion_tokens": Option(48, 1, 4096, "tokens of an answer at most", whole=True),
+            "temperature": Option(1, 0.1, 2, "of the student's sampling"),
+        },
+    ),
 }
 
 

@@ -67,7 +67,7 @@ class ModelVersion:
 
     @property
     def parents(self) -> Sequence[str]:
-        """Ids of the registered models that its base's weights come from."""
+        """Ids of the registered models that its base's weights come from, and of its teacher."""
         return tuple(self.lineage.get("parents", ()))
 
 

@@ -116,6 +116,8 @@ from l07.errors.jobs import (
     QuantisationMissing,
     ReporterDown,
     ReporterUnusable,
+    TeacherMissing,
+    TeacherUnfit,
     TemplateUnfit,
     TrainExtraMissing,
 )
@@ -321,6 +323,8 @@ __all__ = [
     "SourceChanged",
     "StoreFull",
     "TaintedModel",
+    "TeacherMissing",
+    "TeacherUnfit",
     "TemplateUnfit",
     "TimeInFuture",
     "TooDeep",

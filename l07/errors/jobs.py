@@ -161,3 +161,15 @@ class QuantisationMissing(ChildError, Poison):
     """A job asks for a base in 4 bits, and its trainer has no CUDA GPU or no bitsandbytes."""
 
     code = "E7735"
+
+
+class TeacherMissing(ChildError, Poison):
+    """A model was to be distilled and no teacher is there: the track names none, no job by that name made one, or it is gone."""
+
+    code = "E7736"
+
+
+class TeacherUnfit(ChildError, Poison):
+    """A teacher is not the one that a job names, is no language model, or has other tokens than the student."""
+
+    code = "E7737"

@@ -150,6 +150,7 @@ class Track(Group):
     base_model: str = Field("tiny-base", description="folder, name of a local base, or an alias of one")
     method: str = Field("sft", description="how to train; docs/training.md has the methods")
     options: dict[str, float] = Field({}, description="of the method, such as `beta`; unset ones have its defaults")
+    teacher: str = Field("", description="registered model that `distill` learns from, such as default:1.0.0")
     golden: str = Field("", description="frozen JSONL of the regression stage; empty: that stage is inconclusive")
     baseline: Literal["released", "base"] = Field(
         "released", description="what the candidate must beat; released: the PRODUCTION version, else the base"

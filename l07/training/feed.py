@@ -115,6 +115,12 @@ def prompts(task: Task) -> Fed:
     return _fed(made, "prompt", "the version needs accepted runs")
 
 
+def recorded(prompt: Prompt, task: Task) -> Said:
+    """The turn that was recorded at the prompt's place."""
+    row = {**prompt.row, "messages": prompt.row["messages"][: prompt.at + 1]}
+    return _said(row, prompt.ids, task)[1]
+
+
 def _fed(made: Sequence[tuple[str, Any]], what: str, way_out: str) -> Fed:
     train, validation = ([one for split, one in made if split == name and one] for name in ("train", "validation"))
     too_long = sum(one is None for split, one in made if split != "test")

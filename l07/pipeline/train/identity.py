@@ -9,6 +9,7 @@ from l07.domain.base import effective_config
 from l07.domain.job import job_id
 from l07.domain.methods import check_method
 from l07.pipeline.bases import LIBRARIES, Base, known_base, library_version
+from l07.pipeline.train import teaching
 from l07.ports import ArtifactStore
 from l07.settings import Settings
 
@@ -29,8 +30,16 @@ class Identity:
     own: Mapping[str, Any]
 
 
-def identify(settings: Settings, method: str, options: Mapping[str, float], digest: str, base: Base) -> Identity:
-    """Of a job on the dataset with this digest."""
+def identify(
+    settings: Settings,
+    method: str,
+    options: Mapping[str, float],
+    digest: str,
+    base: Base,
+    *,
+    taught_by: Mapping[str, Any] | None = None,
+) -> Identity:
+    """Of a job on the dataset with this digest. `taught_by`: of a job that distils, its teacher; where that lies does not count."""
     training = settings.training
     config, origins = effective_config(training.model_dump(include=set(CONFIG)), base.recommended)
     threads = training.threads or os.cpu_count() or 1
@@ -45,9 +54,9 @@ def identify(settings: Settings, method: str, options: Mapping[str, float], dige
         method=method,
         canaries=training.canaries,
         options=options,
-        own=own,
+        own=own | ({"teacher": [taught_by["digest"], taught_by["base_digest"]]} if taught_by else {}),
     )
-    return Identity(ident, config, origins, threads, own)
+    return Identity(ident, config, origins, threads, own | ({"teacher": dict(taught_by)} if taught_by else {}))
 
 
 def own_of(settings: Settings, method: str) -> dict[str, Any]:
@@ -60,8 +69,9 @@ def own_of(settings: Settings, method: str) -> dict[str, Any]:
 def identity_of(
     settings: Settings, track: str, method: str, options: Mapping[str, float], digest: str, bases: ArtifactStore
 ) -> str:
-    """The id that the job would get in this process; "" where its base is not made yet, or the libraries are elsewhere."""
-    if library_version("torch") == "absent":
+    """The id that the job would get in this process; "" where its base is not made yet, the libraries are elsewhere, or a
+    teacher is looked up only when it begins."""
+    if library_version("torch") == "absent" or teaching.needed(method):
         return ""
     base = known_base(settings.tracks[track].base_model, aliases=settings.models.aliases, store=bases)
     return identify(settings, method, options, digest, base).job_id if base else ""

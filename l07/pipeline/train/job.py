@@ -15,11 +15,11 @@ from l07.domain.checkpoint import Change, identity
 from l07.domain.cost import Limit, Spent
 from l07.domain.methods import effective_options
 from l07.domain.registry import fold
-from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal
+from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal, TeacherMissing
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
-from l07.pipeline.train import budget, retry
+from l07.pipeline.train import budget, retry, teaching
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.pipeline.train.identity import identify
 from l07.pipeline.train.telling import Nobody, about
@@ -66,7 +66,11 @@ async def work(job: Queued, desk: Desk) -> None:
     base = await _base(job, desk)
     if base is None:
         return
-    spec = _spec(job, base, desk)
+    try:
+        spec = await _spec(job, base, desk)
+    except TeacherMissing as err:
+        await _failed(job, "teacher", err, desk, attempts=0)
+        return
     folder = desk.store.path(f"jobs/{spec['job_id']}")
     before = attempts.finished(folder)
     result = before or await _attempts(job, spec, base, folder, desk)
@@ -152,17 +156,24 @@ async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt:
         await watcher.end(state)
 
 
-def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
+async def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
+    """Raises TeacherMissing (E7736)."""
     settings, track = desk.settings, desk.settings.tracks[job.track]
     method = job.method or track.method
     options = effective_options(method, track.options if job.options is None else job.options)
-    known = identify(settings, method, options, job.digest, base)
+    taught_by = await _teacher(job, desk) if teaching.needed(method) else None
+    known = identify(settings, method, options, job.digest, base, taught_by=taught_by)
     return {
         "kind": "train", "job_id": known.job_id, "seed": settings.seed, "threads": known.threads, "base": str(base.folder), "base_digest": base.digest,
         "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": method, "options": options,
         "config": known.config, "origins": known.origins, "canaries": {"n": settings.training.canaries, "seed": settings.seed},
         **known.own,
     }  # fmt: skip
+
+
+async def _teacher(job: Queued, desk: Desk) -> Mapping[str, Any]:
+    named = desk.settings.tracks[job.track].teacher
+    return await teaching.teacher(job.track, named, registry=desk.registry, store=desk.store, key_file=desk.key_file)
 
 
 async def _begin(
@@ -239,8 +250,11 @@ async def _completed(
         "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
         **({"changes": result["changes"]} if result.get("changes") else {}),
     }  # fmt: skip
-    if parents := await _parents(base, desk):
-        lineage["parents"] = parents
+    taught_by = spec.get("teacher")
+    if taught_by:
+        lineage["teacher"] = {name: taught_by[name] for name in ("model", "job_id", "digest")}
+    if parents := {*await _parents(base, desk), *([taught_by["model"]] if taught_by else [])}:
+        lineage["parents"] = sorted(parents)
     rank = _rank(result["config"])
     kind = model_card.ADAPTER if rank is not None else model_card.FULL
     beside = partial(_beside, job.track, base.resolved.name, lineage, data, kind, _pictures(folder))
