@@ -1,7 +1,8 @@
 """`scripts/bench curriculum`: supervised fine-tuning in the order of the curriculum against its shuffled arm, at equal steps.
 
-`--seeds N` (3), `--first N` (1), `--tasks N` tasks a domain (160), `--epochs X` (1, 3), `--golden N` runs a domain (60). Both arms
-begin at the tiny base and differ in the option alone. Held out: golden runs, whose tasks are in no version, all calls; an exact call
+`--seeds N` (3), `--first N` (1), `--tasks N` tasks a domain (160), `--epochs X` (1), `--golden N` runs a domain (60). Both arms
+begin at the mixed policy (`--base`) and differ in the option alone; from the tiny base so few rows
+leave both near 0. Held out: golden runs, whose tasks are in no version, all calls; an exact call
 has the name and the arguments that were recorded. The difference is paired by golden row, over all seeds, with its 95 % bootstrap
 interval. There is no must: whatever it is, it is told."""
 
@@ -31,11 +32,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=160)
-    parser.add_argument("--epochs", default="1,3")
+    parser.add_argument("--epochs", default="1")
+    parser.add_argument("--base", default="tiny-policy")
     parser.add_argument("--golden", type=int, default=60)
     args = parser.parse_args(arguments)
     base = asyncio.run(
-        prepare_base("tiny-base", aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=1200)
+        prepare_base(args.base, aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=1200)
     )
     for epochs in map(float, args.epochs.split(",")):
         differences: list[float] = []
