@@ -15,7 +15,7 @@ from l07.domain.checkpoint import Change, identity
 from l07.domain.cost import Limit, Spent
 from l07.domain.methods import effective_options
 from l07.domain.registry import fold
-from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal, TeacherMissing
+from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
@@ -68,7 +68,7 @@ async def work(job: Queued, desk: Desk) -> None:
         return
     try:
         spec = await _spec(job, base, desk)
-    except TeacherMissing as err:
+    except ChildError as err:  # TeacherMissing
         await _failed(job, "teacher", err, desk, attempts=0)
         return
     folder = desk.store.path(f"jobs/{spec['job_id']}")

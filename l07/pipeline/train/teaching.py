@@ -7,24 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from l07.domain.registry import ModelVersion
-from l07.errors import (
-    FileChanged,
-    FileExtra,
-    FileMissing,
-    SealMissing,
-    SealOfAnother,
-    SealUnreadable,
-    SignatureForged,
-    SignedByAnother,
-    TeacherMissing,
-    UnknownModel,
-)
+from l07.errors import Refused, TeacherMissing
 from l07.pipeline import release
 from l07.ports import ArtifactStore, Ledger
-
-BROKEN = (
-    FileChanged, FileExtra, FileMissing, SealMissing, SealOfAnother, SealUnreadable, SignatureForged, SignedByAnother,
-)  # fmt: skip
 
 
 def needed(method: str) -> bool:
@@ -45,10 +30,10 @@ async def teacher(
         found = await release.load_verified(
             name=name, version=version, registry=registry, store=store, key_file=key_file
         )
-    except UnknownModel as err:
-        raise TeacherMissing(f"there is no model {named}; {_way_out(track)}") from err
-    except BROKEN as err:
-        raise TeacherMissing(f"the teacher {named} is not what was sealed: {err.code}; {_way_out(track)}") from err
+    except Refused as err:  # nobody asks: one job has a wrong teacher, and the trainer goes on
+        raise TeacherMissing(
+            f"the teacher {named} cannot be taken: {err.code}, {err.message}; {_way_out(track)}"
+        ) from err
     return await asyncio.to_thread(_told, found.model, found.folder, track)
 
 

@@ -51,7 +51,7 @@ async def test_a_student_is_told_its_teacher_and_its_lineage_names_it(tmp_path: 
     [
         ("", "tracks.default.teacher is ''"),
         ("default", "is 'default'"),
-        ("default:9.0.0", "there is no model default:9.0.0"),
+        ("default:9.0.0", "cannot be taken: E7210"),
     ],
 )
 async def test_a_student_without_its_teacher_fails_and_says_how_to_get_one(
@@ -72,7 +72,7 @@ async def test_a_teacher_whose_files_were_changed_teaches_nobody(tmp_path: Path)
     (folder / "adapter_model.safetensors").write_bytes(b"changed")
     await by(bench, "distill", "2.0.0", "default:1.0.0")
     assert failed(bench)[0] == "E7736"
-    assert "is not what was sealed" in failed(bench)[1]
+    assert "default:1.0.0 cannot be taken: E722" in failed(bench)[1]
 
 
 async def test_other_weights_of_a_teacher_make_another_job_and_another_place_does_not(tmp_path: Path) -> None:
