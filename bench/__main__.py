@@ -14,6 +14,7 @@ BY_NAME = (
     "doubt",
     "erasure",
     "kills",
+    "methods",
     "outliers",
     "overhead",
 )  # minutes: only when it is named

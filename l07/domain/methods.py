@@ -21,15 +21,44 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
-    """`feed`: of the dataset's version, good runs, preference pairs, runs with a thumb up or down, or only how runs begin."""
+    """`feed`: of the dataset's version, good runs, preference pairs, runs with a thumb up or down, or only how runs begin.
+    `makes`: an agent's model, or one that scores what an agent does, which is never released."""
 
     feed: Feed
     about: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    makes: Literal["agent", "scorer"] = "agent"
 
 
 _RATE = "times `training.learning_rate`, which is meant for supervised fine-tuning"
 _BETA = "how dear it is to move away from the base; smaller moves further"
+
+
+def _policy(*, beta: float) -> Mapping[str, Option]:
+    """Options of a method that asks a policy and rewards what it writes."""
+    return {
+        "beta": Option(
+            beta, 1e-4, 10, "how dear it is to move away from the base, by KL; there is no policy without it"
+        ),
+        "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+        "steps": Option(60, 1, 100_000, "steps at most; one step asks `training.batch_size` prompts"),
+        "generations": Option(8, 2, 64, "answers to one prompt, which are compared with each other"),
+        "completion_tokens": Option(48, 1, 4096, "tokens of an answer at most"),
+        "temperature": Option(1, 0.1, 2, "of the sampling"),
+        "reward_weight": Option(1, 0, 100, "weight of the reward model's score"),
+        "valid_weight": Option(
+            2, 0, 100, "what a turn costs that is no call to an offered tool, or does not end in time"
+        ),
+        "most_kl": Option(1, 1e-3, 100, "KL to the base at which a run is stopped, nats a token"),
+        "least_entropy": Option(0.005, 0, 10, "entropy at which a run is stopped, nats a token"),
+        "least_valid": Option(
+            0.7, 0, 1, "share of valid calls at which a run is stopped, as a multiple of the first steps'"
+        ),
+        "most_drift": Option(
+            2, 1.01, 100, "times the first steps' mean length, or its inverse, at which a run is stopped"
+        ),
+    }
+
 
 METHODS: Mapping[str, MethodSpec] = {
     "sft": MethodSpec(
@@ -77,6 +106,20 @@ METHODS: Mapping[str, MethodSpec] = {
             "temperature": Option(1, 0.1, 2, "of the student's sampling"),
         },
     ),
+    "reward": MethodSpec(
+        "pairs",
+        "a reward model, from pairs of turns",
+        {
+            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+            "center": Option(0.01, 0, 1, "how strongly the scores of a pair are drawn around 0"),
+            "margin": Option(
+                0, 0, 10, "how far apart a pair's scores should be, for each unit of its rewards' difference"
+            ),
+        },
+        "scorer",
+    ),
+    "rloo": MethodSpec("prompts", "a policy by REINFORCE with a leave-one-out baseline", _policy(beta=0.05)),
+    "grpo": MethodSpec("prompts", "a policy by group-relative policy optimisation", _policy(beta=0.05)),
 }
 
 

@@ -135,6 +135,7 @@ from l07.errors.kafka import (
     TopicMissing,
     TopicUnfit,
 )
+from l07.errors.policies import PolicyOutOfBounds, RewardHacked, RewardModelMissing, RewardModelUnfit
 from l07.errors.registry import (
     FileChanged,
     FileExtra,
@@ -302,6 +303,7 @@ __all__ = [
     "OutOfRange",
     "OutputTaken",
     "Poison",
+    "PolicyOutOfBounds",
     "QuantisationMissing",
     "RecordDamaged",
     "RecordsGone",
@@ -310,6 +312,9 @@ __all__ = [
     "ReplayBeyond",
     "ReporterDown",
     "ReporterUnusable",
+    "RewardHacked",
+    "RewardModelMissing",
+    "RewardModelUnfit",
     "RlhfNotBuilt",
     "SealMissing",
     "SealOfAnother",

@@ -46,7 +46,7 @@ class NoScanner(Fatal):
 
 
 class RlhfNotBuilt(Refused):
-    """RLHF is not built yet: no reward model can be trained, and no policy optimised."""
+    """The learning service does not run RLHF yet; `l07 train --method reward`, then `rloo` or `grpo`, does."""
 
     code = "E7301"
 

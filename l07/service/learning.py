@@ -46,7 +46,7 @@ class LearningService:
     ) -> None:
         if enable_rlhf:
             raise RlhfNotBuilt(
-                "there is no reward model and no policy training yet; without enable_rlhf it trains by SFT"
+                "the service trains by each track's own method; reward models and policies are trained by `l07 train --method`"
             )
         found = settings or load_settings().settings
         self.settings = found if storage_path is None else found.model_copy(update={"data_dir": Path(storage_path)})

@@ -151,6 +151,9 @@ class Track(Group):
     method: str = Field("sft", description="how to train; docs/training.md has the methods")
     options: dict[str, float] = Field({}, description="of the method, such as `beta`; unset ones have its defaults")
     teacher: str = Field("", description="registered model that `distill` learns from, such as default:1.0.0")
+    reward_model: str = Field(
+        "", description="job id of the reward model that a policy is trained by; empty: the newest of this track's jobs"
+    )
     golden: str = Field("", description="frozen JSONL of the regression stage; empty: that stage is inconclusive")
     baseline: Literal["released", "base"] = Field(
         "released", description="what the candidate must beat; released: the PRODUCTION version, else the base"

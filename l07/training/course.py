@@ -20,7 +20,7 @@ from l07.errors import BadJob, QuantisationMissing
 from l07.training import base, lora, rows
 from l07.training.files import fresh_partial, publish
 from l07.training.progress import ProgressFile
-from l07.training.task import Method, Task
+from l07.training.task import Method, Task, about
 
 WHOLE = ("sft",)  # methods that can train without an adapter
 LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers", "datasets")
@@ -53,7 +53,7 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     progress.state("TRAINING")
     measured = method.fit(task, adapted, data)
     base.copy_tokenizer(folder, partial)
-    files, digest = lora.save(adapted, partial, _about(task))
+    files, digest = lora.save(adapted, partial, about(task))
     publish(partial, output)
     return {
         **measured,
@@ -75,11 +75,6 @@ def named(job: Mapping[str, Any]) -> tuple[Method, dict[str, float]]:
     except ValueError as err:
         raise BadJob(str(err)) from err
     return cast(Method, importlib.import_module(f"l07.training.{name}")), options
-
-
-def _about(task: Task) -> dict[str, Any]:
-    names = ("base_digest", "dataset_digest", "job_id")
-    return {"base": task.base_name, **{name: task.job[name] for name in names}, "method": task.job.get("method", "sft")}
 
 
 def check_adapter(config: JobConfig, method: str) -> None:

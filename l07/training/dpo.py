@@ -15,6 +15,7 @@ from trl import DPOConfig, DPOTrainer
 
 from l07.training import feed, preferring
 from l07.training.feed import Fed, PairTokens
+from l07.training.scoring import pad_of
 from l07.training.task import Task, adapter
 
 attach = adapter
@@ -42,7 +43,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         data,
         args=preferring.arguments(DPOConfig, run, data, **own),
         processing_class=task.tokenizer,
-        data_collator=Batches(data.all, task.tokenizer.pad_token_id),
+        data_collator=Batches(data.all, pad_of(task.tokenizer)),
     )
 
 

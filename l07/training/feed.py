@@ -35,6 +35,7 @@ class PairTokens:
     prompt: list[int]
     chosen: Said
     rejected: Said
+    margin: float  # difference of the rewards
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,25 @@ class Fed:
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"used": len(self.train), "validation": len(self.validation), "too_long": self.too_long}
+        return {
+            "used": len(self.train),
+            "validation": len(self.validation),
+            "too_long": self.too_long,
+            "canaries": 0,  # they are planted in what is imitated alone
+        }
 
 
-def rules_of(task: Task) -> PreferenceRules:
+def rules_of(task: Task, **changes: Any) -> PreferenceRules:
     """As the job says; without, the defaults."""
-    return PreferenceRules(**(task.job.get("preference") or {}))
+    return PreferenceRules(**{**(task.job.get("preference") or {}), **changes})
 
 
-def pairs(task: Task) -> Fed:
-    """Preference pairs of the train and validation splits. Raises NothingToTrainOn (E7721)."""
-    version, rules = _Version(task.dataset, task.cache), rules_of(task)
+def pairs(task: Task, **changes: Any) -> Fed:
+    """Preference pairs of the train and validation splits. `changes`: of the job's rules, for a method that wants others.
+
+    Raises:
+        NothingToTrainOn: E7721, there is none, or none fits."""
+    version, rules = _Version(task.dataset, task.cache), rules_of(task, **changes)
     found = preference_pairs(candidate_pairs(version.attempts(), rules), rules)
     texts = version.rows({key for pair in found for key in (pair.chosen.key, pair.rejected.key)})
     made = [
@@ -140,7 +149,7 @@ def _pair(row: Mapping[str, Any], task: Task) -> PairTokens | None:
         sides = [_said(side, asked[:start], task) for side in (one, other)]
     chosen, rejected = (said for _, said in sides)
     longest = start + max(len(chosen.ids), len(rejected.ids))
-    return PairTokens(asked[:start], chosen, rejected) if longest <= _most(task) else None
+    return PairTokens(asked[:start], chosen, rejected, row["margin"]) if longest <= _most(task) else None
 
 
 def _label(row: Mapping[str, Any], desirable: bool, task: Task) -> LabelTokens | None:

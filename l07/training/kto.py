@@ -16,6 +16,7 @@ from trl import KTOConfig, KTOTrainer
 
 from l07.training import feed, preferring
 from l07.training.feed import Fed, LabelTokens
+from l07.training.scoring import pad_of
 from l07.training.task import Task, adapter
 
 attach = adapter
@@ -40,7 +41,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         data,
         args=preferring.arguments(KTOConfig, run, data, **own),
         processing_class=task.tokenizer,
-        data_collator=Batches(data.all, task.tokenizer.pad_token_id),
+        data_collator=Batches(data.all, pad_of(task.tokenizer)),
     )
 
 

@@ -15,10 +15,10 @@ from l07.domain.job import LoRAConfig
 from l07.training.files import file_digests, fold, write_json
 
 
-def attach(model: Any, config: LoRAConfig, *, base_name: str, base_digest: str) -> Any:
-    """`model` with an adapter that starts as no change at all."""
+def attach(model: Any, config: LoRAConfig, *, base_name: str, base_digest: str, head: str = "") -> Any:
+    """`model` with an adapter that starts as no change at all. `head`: of a scoring model, what is trained whole."""
     tied = bool(model.config.tie_word_embeddings)
-    whole = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    whole = ["embed_tokens"] if tied or head else ["embed_tokens", "lm_head"]
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -26,9 +26,9 @@ def attach(model: Any, config: LoRAConfig, *, base_name: str, base_digest: str) 
         use_dora=config.kind == "dora",
         use_rslora=config.kind == "rslora",
         target_modules="all-linear",
-        modules_to_save=whole if config.embeddings else None,
-        ensure_weight_tying=tied and config.embeddings,
-        task_type="CAUSAL_LM",
+        modules_to_save=[*(whole if config.embeddings else ()), *([head] if head else ())] or None,
+        ensure_weight_tying=tied and config.embeddings and not head,
+        task_type="SEQ_CLS" if head else "CAUSAL_LM",
     )
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

@@ -55,3 +55,9 @@ def adapter(task: Task, model: Any) -> Any:
     return lora.attach(
         model, task.config.lora_config, base_name=task.base_name, base_digest=str(task.job["base_digest"])
     )
+
+
+def about(task: Task) -> dict[str, Any]:
+    """What an adapter's l07.json says of it."""
+    names = ("base_digest", "dataset_digest", "job_id")
+    return {"base": task.base_name, **{name: task.job[name] for name in names}, "method": task.job.get("method", "sft")}

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from l07.domain.erasure import LOOKED, Tombstones
+from l07.domain.job_ledger import COMPLETED
 from l07.domain.job_ledger import fold as fold_jobs
+from l07.domain.methods import METHODS
 from l07.domain.registry import TAINTED, ModelVersion, fold
 from l07.pipeline import train
 from l07.pipeline.curate import CREATED, KEPT, REVOKED, Asked, Batch, Standing, next_version
@@ -148,6 +150,7 @@ async def follow_up(shelf: Shelf, tombstones: Tombstones) -> None:
         for model in await _models_of(version, shelf):
             await _taint(model, [revoked.body["subject"]], shelf)
         await _cancel_job(version, shelf)
+        await _drop_scorers(version, shelf)
         await shelf.store.remove(version.body["data"]["uri"])
     await _pass_on(shelf)
     uris = [versions[entry.key].body["data"]["uri"] for entry in entries if entry.kind == REVOKED]
@@ -162,10 +165,24 @@ async def _sizes(shelf: Shelf) -> tuple[int, ...]:
 
 
 async def _models_of(version: Entry, shelf: Shelf) -> list[ModelVersion]:
-    """That learnt from it themselves."""
+    """That learnt from it themselves, or from a reward model that did."""
     uri = version.body["data"]["uri"]
     models = fold(await shelf.registry.entries()).models.values()
-    return [model for model in models if model.lineage.get("dataset") == uri]
+    return [
+        model
+        for model in models
+        if model.lineage.get("dataset") == uri or model.lineage.get("reward_model", {}).get("dataset") == version.key
+    ]
+
+
+async def _drop_scorers(version: Entry, shelf: Shelf) -> None:
+    """No policy is trained any more by a reward model that learnt from it."""
+    for entry in await shelf.jobs.entries():
+        data = entry.body.get("data", {}) if entry.kind == COMPLETED else {}
+        method = METHODS.get(str(data.get("method")))
+        made_of = f"{data.get('track')}:{data.get('dataset_version')}"
+        if method is not None and method.makes == "scorer" and made_of == version.key:
+            await shelf.store.remove(f"jobs/{data['job_id']}")
 
 
 async def _pass_on(shelf: Shelf) -> None:

@@ -9,7 +9,7 @@ from l07.domain.base import effective_config
 from l07.domain.job import job_id
 from l07.domain.methods import check_method
 from l07.pipeline.bases import LIBRARIES, Base, known_base, library_version
-from l07.pipeline.train import teaching
+from l07.pipeline.train import rewarding, teaching
 from l07.ports import ArtifactStore
 from l07.settings import Settings
 
@@ -38,8 +38,10 @@ def identify(
     base: Base,
     *,
     taught_by: Mapping[str, Any] | None = None,
+    rewarded_by: Mapping[str, Any] | None = None,
 ) -> Identity:
-    """Of a job on the dataset with this digest. `taught_by`: of a job that distils, its teacher; where that lies does not count."""
+    """Of a job on the dataset with this digest. `taught_by`: of a job that distils, its teacher; `rewarded_by`: of a policy,
+    its reward model; where those lie does not count."""
     training = settings.training
     config, origins = effective_config(training.model_dump(include=set(CONFIG)), base.recommended)
     threads = training.threads or os.cpu_count() or 1
@@ -54,9 +56,12 @@ def identify(
         method=method,
         canaries=training.canaries,
         options=options,
-        own=own | ({"teacher": [taught_by["digest"], taught_by["base_digest"]]} if taught_by else {}),
+        own=own
+        | ({"teacher": [taught_by["digest"], taught_by["base_digest"]]} if taught_by else {})
+        | ({"reward_model": str(rewarded_by["digest"])} if rewarded_by else {}),
     )
-    return Identity(ident, config, origins, threads, own | ({"teacher": dict(taught_by)} if taught_by else {}))
+    others = {"teacher": taught_by, "reward_model": rewarded_by}
+    return Identity(ident, config, origins, threads, own | {name: dict(one) for name, one in others.items() if one})
 
 
 def own_of(settings: Settings, method: str) -> dict[str, Any]:
@@ -70,8 +75,8 @@ def identity_of(
     settings: Settings, track: str, method: str, options: Mapping[str, float], digest: str, bases: ArtifactStore
 ) -> str:
     """The id that the job would get in this process; "" where its base is not made yet, the libraries are elsewhere, or a
-    teacher is looked up only when it begins."""
-    if library_version("torch") == "absent" or teaching.needed(method):
+    teacher or a reward model is looked up only when it begins."""
+    if library_version("torch") == "absent" or teaching.needed(method) or rewarding.needed(method, options):
         return ""
     base = known_base(settings.tracks[track].base_model, aliases=settings.models.aliases, store=bases)
     return identify(settings, method, options, digest, base).job_id if base else ""

@@ -13,13 +13,13 @@ from l07.domain import model_card
 from l07.domain.base import setting
 from l07.domain.checkpoint import Change, identity
 from l07.domain.cost import Limit, Spent
-from l07.domain.methods import effective_options
+from l07.domain.methods import METHODS, effective_options
 from l07.domain.registry import fold
-from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal
+from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut, Fatal, TeacherMissing
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
-from l07.pipeline.train import budget, retry, teaching
+from l07.pipeline.train import budget, retry, rewarding, teaching
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.pipeline.train.identity import identify
 from l07.pipeline.train.telling import Nobody, about
@@ -68,8 +68,9 @@ async def work(job: Queued, desk: Desk) -> None:
         return
     try:
         spec = await _spec(job, base, desk)
-    except ChildError as err:  # TeacherMissing
-        await _failed(job, "teacher", err, desk, attempts=0)
+    except ChildError as err:  # the job's teacher or its reward model is not there
+        missing = "teacher" if isinstance(err, TeacherMissing) else "reward"
+        await _failed(job, missing, err, desk, attempts=0)
         return
     folder = desk.store.path(f"jobs/{spec['job_id']}")
     before = attempts.finished(folder)
@@ -157,12 +158,13 @@ async def _run(job: Queued, own: Path, limit: Limit | None, ident: str, attempt:
 
 
 async def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
-    """Raises TeacherMissing (E7736)."""
+    """Raises TeacherMissing (E7736), RewardModelMissing (E7311)."""
     settings, track = desk.settings, desk.settings.tracks[job.track]
     method = job.method or track.method
     options = effective_options(method, track.options if job.options is None else job.options)
     taught_by = await _teacher(job, desk) if teaching.needed(method) else None
-    known = identify(settings, method, options, job.digest, base, taught_by=taught_by)
+    rewarded_by = await _judge(job, base, desk) if rewarding.needed(method, options) else None
+    known = identify(settings, method, options, job.digest, base, taught_by=taught_by, rewarded_by=rewarded_by)
     return {
         "kind": "train", "job_id": known.job_id, "seed": settings.seed, "threads": known.threads, "base": str(base.folder), "base_digest": base.digest,
         "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": method, "options": options,
@@ -174,6 +176,11 @@ async def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
 async def _teacher(job: Queued, desk: Desk) -> Mapping[str, Any]:
     named = desk.settings.tracks[job.track].teacher
     return await teaching.teacher(job.track, named, registry=desk.registry, store=desk.store, key_file=desk.key_file)
+
+
+async def _judge(job: Queued, base: Base, desk: Desk) -> Mapping[str, Any]:
+    entries = await desk.jobs.entries()
+    return rewarding.reward_model(job.track, base, entries=entries, store=desk.store, settings=desk.settings)
 
 
 async def _begin(
@@ -243,6 +250,8 @@ async def _completed(
         "queued": job.key,
     }
     await desk.record(job, "training.completed", str(spec["job_id"]), body, at=at)
+    if METHODS[str(spec["method"])].makes == "scorer":  # it is asked by policies and never released
+        return
     lineage = {
         "job_id": spec["job_id"], "track": job.track, "dataset": job.uri, "dataset_version": job.version, "dataset_digest": job.digest,
         "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
@@ -250,9 +259,10 @@ async def _completed(
         "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
         **({"changes": result["changes"]} if result.get("changes") else {}),
     }  # fmt: skip
-    taught_by = spec.get("teacher")
-    if taught_by:
+    if taught_by := spec.get("teacher"):
         lineage["teacher"] = {name: taught_by[name] for name in ("model", "job_id", "digest")}
+    if "reward_model" in spec:
+        lineage["reward_model"] = {name: spec["reward_model"][name] for name in ("job_id", "digest", "dataset")}
     if parents := {*await _parents(base, desk), *([taught_by["model"]] if taught_by else [])}:
         lineage["parents"] = sorted(parents)
     rank = _rank(result["config"])

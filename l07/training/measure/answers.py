@@ -30,16 +30,23 @@ def answers_of(model: Model, questions: Sequence[Question], progress: ProgressFi
 
 def _generate(model: Model, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     """What the model writes after each prompt, without the end mark."""
+    room = min(ANSWER_TOKENS, model.context - max(map(len, prompts)))
+    end = model.tokenizer.eos_token_id
+    return [ids[:-1] if ids and ids[-1] == end else ids for ids in generate(model, prompts, room)]
+
+
+def generate(model: Model, prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """What the model writes after each prompt, at most `room` tokens: greedy, up to the end mark, which is part of it. Of
+    a model that wrote no end mark, all of them."""
     padded = model.tokenizer.pad({"input_ids": [list(prompt) for prompt in prompts]}, return_tensors="pt")
     width = padded["input_ids"].shape[1]
     end = model.tokenizer.eos_token_id
-    room = min(ANSWER_TOKENS, model.context - width)
     with torch.inference_mode():
         written = model.net.generate(
         input_ids=padded["input_ids"], attention_mask=padded["attention_mask"], do_sample=False,
         max_new_tokens=room, pad_token_id=model.tokenizer.pad_token_id, eos_token_id=end,
     )  # fmt: skip
-    return [ids[: ids.index(end)] if end in ids else ids for ids in written[:, width:].tolist()]
+    return [ids[: ids.index(end) + 1] if end in ids else ids for ids in written[:, width:].tolist()]
 
 
 def _judge(question: Question, text: str, tokens: int, mark: str) -> Answer:

@@ -1,6 +1,7 @@
 """A model as it would be served: the base with its adapter merged in, its tokenizer, and how much it can read."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,7 @@ def load(spec: Mapping[str, Any]) -> Model:
     """The base, with its adapter merged in: what is measured is what would be served."""
     net = _net(Path(spec["base"]), Path(spec["adapter"]) if spec["adapter"] else None)
     net.eval()
-    tokenizer = AutoTokenizer.from_pretrained(spec["base"], local_files_only=True)
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = left_padded(AutoTokenizer.from_pretrained(spec["base"], local_files_only=True))
     return Model(net, tokenizer, int(net.config.max_position_embeddings), call_mark(tokenizer))
 
 
@@ -36,6 +34,15 @@ def _net(base: Path, trained: Path | None) -> Any:
         str(trained if whole else base), dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
     return net if trained is None or whole else PeftModel.from_pretrained(net, str(trained)).merge_and_unload()
+
+
+def left_padded(tokenizer: Any) -> Any:
+    """The same tokenizer, for batches that are written on: filled before the prompt, so that an answer follows at once."""
+    own = copy(tokenizer)
+    own.padding_side = "left"
+    if own.pad_token_id is None:
+        own.pad_token = own.eos_token
+    return own
 
 
 _ASK = {"role": "user", "content": "ask"}

@@ -1,0 +1,89 @@
+"""A reward model: from pairs of turns, a score for what an agent does next.
+
+Source: Ouyang et al., "InstructGPT" (2022), section 3.5, equation 1, as TRL's RewardTrainer does it; scores around zero:
+Eisenstein et al., "Helping or Herding?" (2023), section 2; margins: Touvron et al., "Llama 2" (2023), section 3.2.2.
+Departures: what is compared is always the one turn in which two runs part (`l07.domain.preference`), because a policy
+is asked for one turn at a time; the score is read at the turn's last token, by a linear head on the base with an
+adapter; the weights kept are those with the lowest loss on the validation split's pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from trl import RewardConfig, RewardTrainer
+
+from l07.domain.statistics import wilson
+from l07.training import engine, feed, lora, preferring, scoring
+from l07.training.feed import Fed, PairTokens
+from l07.training.task import Task
+
+CURVES = ("accuracy", "margin", "eval_accuracy", "eval_margin")
+
+
+def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
+    """The pairs of the train and validation splits. Raises NothingToTrainOn (E7721)."""
+    fed = feed.pairs(task, compare="turn")
+    return fed, fed.counts
+
+
+def attach(task: Task, model: Any) -> Any:
+    """The base with a scoring head in the place of its language head."""
+    return lora.attach(
+        scoring.with_head(task.job["base"], task.tokenizer),
+        task.config.lora_config,
+        base_name=task.base_name,
+        base_digest=str(task.job["base_digest"]),
+        head=scoring.HEAD,
+    )
+
+
+def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
+    """Train `model` in place; `pair_accuracy` is that of the validation split. Raises LossNotFinite (E7726)."""
+    run = replace(preferring.run_of(task, data), curves=CURVES)
+    batches = Batches(data.all, scoring.pad_of(task.tokenizer), task.options["margin"])
+    center = task.options["center"]
+    measured = engine.train(
+        _Trainer,
+        run,
+        model=model,
+        args=preferring.arguments(RewardConfig, run, data, center_rewards_coefficient=center or None),
+        processing_class=task.tokenizer,
+        data_collator=batches,
+        **preferring.tables(data),
+    )
+    judge = scoring.Judge(model, scoring.pad_of(task.tokenizer))
+    return {**measured, "pair_accuracy": pair_accuracy(judge, data.validation)}
+
+
+def pair_accuracy(judge: scoring.Judge, pairs: Sequence[PairTokens]) -> dict[str, float] | None:
+    """Share of pairs of which the chosen side scores more, with its interval; None where there are none."""
+    if not pairs:
+        return None
+    chosen, rejected = (
+        judge.scores([[*pair.prompt, *getattr(pair, side).ids] for pair in pairs]) for side in ("chosen", "rejected")
+    )
+    hits = sum(one > other for one, other in zip(chosen, rejected, strict=True))
+    low, high = wilson(hits, len(pairs))
+    return {"hits": hits, "n": len(pairs), "share": round(hits / len(pairs), 4), "low": low, "high": high}
+
+
+class _Trainer(preferring.Prepared, RewardTrainer):  # type: ignore[misc]  # trl ships no types that hold
+    pass
+
+
+class Batches:
+    """Pairs as TRL's loss takes them: all chosen turns, then all rejected ones, each after its prompt."""
+
+    def __init__(self, rows: Sequence[PairTokens], pad: int, margin: float) -> None:
+        self._rows, self._pad, self._margin = rows, pad, margin
+
+    def __call__(self, numbers: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+        pairs = [self._rows[number["row"]] for number in numbers]
+        sides = [(pair.prompt, pair.chosen) for pair in pairs] + [(pair.prompt, pair.rejected) for pair in pairs]
+        batch = preferring.padded([preferring.sequences(*side) for side in sides], self._pad)
+        del batch["completion_mask"]  # a score is of the whole
+        if self._margin:
+            batch["margin"] = torch.tensor([self._margin * pair.margin for pair in pairs])
+        return batch

@@ -1,0 +1,229 @@
+"""Reward models and the policies that they train: measured on held-out pairs, checked while they train, stopped when they cheat."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+
+from l07.backends.child import ChildTrainer
+from l07.backends.store import FolderStore
+from l07.domain.job import JobConfig
+from l07.domain.methods import effective_options
+from l07.errors import BadJob, PolicyOutOfBounds, RewardHacked, RewardModelUnfit
+from l07.pipeline.bases import prepare_base
+from l07.training import base, checks, feed, lora, reward, rloo, rollouts, scoring
+from l07.training.progress import ProgressFile
+from l07.training.task import Task
+from tests.bases import BASES
+from tests.training.worlds import run_child, scored_rows, write_dataset
+
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # the policy is made at first use
+    pytest.mark.filterwarnings("default"),  # what peft and transformers warn of is theirs
+]
+
+
+class Bench:
+    """The mixed policy, a version with rejected runs, and a reward model of few steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.dataset = folder, folder / "dataset"
+        self.digest = write_dataset(self.dataset, scored_rows(150, 7))
+        made = asyncio.run(
+            prepare_base("tiny-policy", aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=600)
+        )
+        self.base, self.base_digest = made.folder, made.digest
+        self.judged = run_child(folder / "reward", self.document("reward", folder / "reward", config={"max_steps": 12}))
+
+    def document(self, method: str, folder: Path, **changes: Any) -> dict[str, Any]:
+        config = {"batch_size": 4, "max_steps": 3, **changes.pop("config", {})}
+        return {
+            "kind": "train", "job_id": "job-1", "attempt": 1, "seed": 7, "threads": 1, "base": str(self.base), "base_digest": self.base_digest,
+            "dataset": str(self.dataset), "dataset_digest": self.digest, "method": method, "config": config, "options": {},
+            "output": str(folder / "out"), **changes,
+        }  # fmt: skip
+
+    @property
+    def reward_model(self) -> dict[str, Any]:
+        folder = self.folder / "reward" / "out"
+        return {
+            "folder": str(folder),
+            "digest": self.judged["digest"],
+            "base": str(self.base),
+            "base_digest": self.base_digest,
+        }
+
+    def job(self, folder: Path, method: str, **changes: Any) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "job.json").write_text(json.dumps(self.document(method, folder, **changes)), "utf-8")
+        return folder
+
+    def task(self, folder: Path, method: str, **options: float) -> tuple[Task, Any]:
+        model, tokenizer = base.load(self.base)
+        job = self.document(method, folder)
+        config = JobConfig.from_document(job["config"], None)
+        named = effective_options(method, options)
+        task = Task(job, folder, replace(config, max_length=512), named, tokenizer, "tiny-base", ProgressFile(folder))
+        return task, model
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+SHORT = {"steps": 3, "generations": 4, "completion_tokens": 24}
+
+
+# ------------------------------------------------------------------ the reward model
+
+
+def test_a_reward_model_says_how_many_held_out_pairs_it_has_right(bench: Bench) -> None:
+    told = bench.judged["pair_accuracy"]
+    assert told["n"] == bench.judged["rows"]["validation"] > 0
+    assert told["share"] == pytest.approx(told["hits"] / told["n"], abs=1e-4)
+    assert told["low"] <= told["share"] <= told["high"]
+    assert bench.judged["losses"][-1]["loss"] < bench.judged["losses"][0]["loss"]
+
+
+def test_another_job_loads_it_and_gets_the_scores_that_it_gave(bench: Bench, tmp_path: Path) -> None:
+    task, _ = bench.task(tmp_path, "reward")
+    fed, _ = reward.prepare(task)
+    judge = scoring.load(bench.reward_model, task.tokenizer)
+    told = reward.pair_accuracy(judge, fed.validation)
+    assert told is not None
+    assert told["hits"] == bench.judged["pair_accuracy"]["hits"]
+    alone = [judge.scores([[*pair.prompt, *pair.chosen.ids]])[0] for pair in fed.validation]
+    together = judge.scores([[*pair.prompt, *pair.chosen.ids] for pair in fed.validation])
+    assert together == pytest.approx(alone, abs=1e-4), "what fills a batch changes no score"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"digest": "0" * 64}, "digest differs"),
+        ({"base_digest": "0" * 64}, "base differs"),
+        ({"folder": "/nowhere"}, "cannot be read"),
+    ],
+)
+def test_a_reward_model_that_is_not_the_one_named_is_refused(
+    bench: Bench, tmp_path: Path, change: Mapping[str, Any], match: str
+) -> None:
+    task, _ = bench.task(tmp_path, "rloo")
+    with pytest.raises(RewardModelUnfit, match=match) as caught:
+        scoring.load({**bench.reward_model, **change}, task.tokenizer)
+    assert caught.value.code == "E7310"
+
+
+def test_the_pair_compared_is_the_turn_alone(bench: Bench, tmp_path: Path) -> None:
+    task, _ = bench.task(tmp_path, "reward")
+    fed, _ = reward.prepare(task)
+    assert all(set(said.mask) == {1} for pair in fed.all for said in (pair.chosen, pair.rejected))
+    (number,) = (n for n, pair in enumerate(fed.all) if pair is fed.all[0])
+    batch = reward.Batches(fed.all, 0, 0.5)([{"row": number}])
+    assert batch["margin"].tolist() == pytest.approx([0.5 * fed.all[0].margin])
+    assert batch["input_ids"].shape[0] == 2
+
+
+# ------------------------------------------------------------------ policies
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo"])
+async def test_a_policy_is_rewarded_by_the_model_that_its_job_names(bench: Bench, tmp_path: Path, method: str) -> None:
+    job = bench.job(tmp_path, method, options={**SHORT, "valid_weight": 0.5}, reward_model=bench.reward_model)
+    result = await ChildTrainer().run(job)
+    assert result["steps"] == 3
+    assert {name for name, points in result["curves"].items() if points} >= {
+        "reward",
+        "kl",
+        "entropy",
+        "valid",
+        "score",
+    }
+    first = {name: points[0][name] for name, points in result["curves"].items()}
+    assert first["reward"] == pytest.approx(first["score"] - 0.5 * (1 - first["valid"]), abs=1e-4)
+    files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
+    assert files > {"adapter_model.safetensors", "adapter_config.json", "l07.json"}
+    assert not any(name.startswith("ref") for name in files), "no reference adapter beside it"
+    log = (tmp_path / "child.log").read_text("utf-8")
+    assert not any(animal in log for animal in ("otter", "falcon", "tiger")), "no prompt in a log"
+
+
+async def test_a_policy_without_any_reward_is_refused_with_the_way_out(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(BadJob, match="name a reward model"):
+        await ChildTrainer().run(bench.job(tmp_path, "rloo", options={**SHORT, "valid_weight": 0}))
+
+
+# ------------------------------------------------------------------ checks
+
+
+OPTIONS = effective_options("rloo", {})
+WELL = {"kl": 0.1, "entropy": 0.2, "valid": 0.9, checks.LENGTH: 20.0}
+
+
+@pytest.mark.parametrize(
+    ("now", "breach"),
+    [
+        ({}, None),
+        ({"kl": OPTIONS["most_kl"] + 0.1}, "kl is 1.1"),
+        ({"kl": -0.2}, None),
+        ({"entropy": 0.001}, "entropy is 0.001"),
+        ({"valid": 0.5}, "valid is 0.5, its bounds are 0.63"),
+        ({checks.LENGTH: 41.0}, "mean_length is 41"),
+        ({checks.LENGTH: 9.0}, "mean_length is 9"),
+    ],
+)
+def test_each_measure_of_a_step_has_its_bounds(now: Mapping[str, float], breach: str | None) -> None:
+    told = checks.out_of_bounds(WELL, {**WELL, **now}, OPTIONS)
+    assert told is None if breach is None else breach in str(told)
+
+
+def test_held_out_calls_are_lost_when_more_go_than_luck_takes() -> None:
+    first = [True] * 50 + [False] * 50
+    assert not checks.lost(first, first)
+    assert not checks.lost(first, [*first[3:], True, True, True])
+    assert checks.lost(first, [False] * 12 + first[12:])
+    assert not checks.lost(first, [True] * 100)
+
+
+class Rewarding(rollouts.Reward):
+    """A reward that pays for something else than what is wanted."""
+
+    def __init__(self, pays: Any, *given: Any) -> None:
+        super().__init__(*given)
+        self._pays = pays
+
+    def scores(self, prompts: Sequence[feed.Prompt], completions: Sequence[Sequence[int]]) -> list[float]:
+        return [self._pays(list(ids)) for ids in completions]
+
+
+def cheated(bench: Bench, folder: Path, pays: Any, monkeypatch: pytest.MonkeyPatch, **options: float) -> None:
+    """Train a policy on a reward that pays for the wrong thing."""
+    short = {"steps": 24, "generations": 4, "rate_scale": 1, "valid_weight": 0, "completion_tokens": 32}
+    task, model = bench.task(folder, "rloo", **{**short, **options})
+    config = replace(task.config, max_steps=24, learning_rate=1e-2, batch_size=2)
+    task = replace(task, config=config, job={**task.job, "reward_model": None})
+    monkeypatch.setattr(checks, "PLACES", 24)
+    monkeypatch.setattr(rollouts, "Reward", lambda *given: Rewarding(pays(task.tokenizer), *given))
+    fed = feed.prompts(task)
+    rloo.fit(task, lora.attach(model, task.config.lora_config, base_name="b", base_digest="d"), fed)
+
+
+def test_a_reward_that_pays_for_length_is_stopped(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises((PolicyOutOfBounds, RewardHacked)) as caught:
+        cheated(bench, tmp_path, lambda _: lambda ids: len(ids) / 10, monkeypatch)
+    assert caught.value.code in ("E7312", "E7313")
+    assert "step" in caught.value.message
+    assert {path.name for path in (tmp_path / checks.KEPT).iterdir()} >= {"adapter_model.safetensors", "l07.json"}
+    kept = json.loads((tmp_path / checks.KEPT / "l07.json").read_text("utf-8"))
+    assert kept["step"] < 24, "the weights of a look before the breach"
