@@ -122,12 +122,12 @@ def met(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The lengths of the rows of each batch that is learned from, as they come."""
     seen: list[list[int]] = []
 
-    class Telling(sft.SFTTrainer):  # type: ignore[misc]  # trl ships no types
+    class Telling(sft._Trainer):  # type: ignore[misc]  # trl ships no types
         def training_step(self, model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
             seen.append([int(one) for one in inputs["attention_mask"].sum(dim=1)])
             return super().training_step(model, inputs, *more, **named)
 
-    monkeypatch.setattr(sft, "SFTTrainer", Telling)
+    monkeypatch.setattr(sft, "_Trainer", Telling)
     return seen
 
 
