@@ -5,7 +5,6 @@ output goes to child.log in the job's folder; neither side writes a prompt or an
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l07 import errors
+from l07.backends.lock import is_held
 from l07.errors import (
     ChildDiskFull,
     ChildError,
@@ -119,27 +119,12 @@ def _threads(path: Path) -> int:
 async def _until_free(job_dir: Path, *, within_s: float) -> None:
     """An orphan of an earlier run leaves within milliseconds of its parent's end; a child that stays has a parent."""
     deadline = time.monotonic() + within_s
-    while _is_taken(job_dir / LOCK):
+    while is_held(job_dir / LOCK):
         if time.monotonic() > deadline:
             raise JobFolderTaken(
                 f"another child works in {job_dir}, and did not leave within {within_s:g} s", job_dir=str(job_dir)
             )
         await asyncio.sleep(POLL_S)
-
-
-def _is_taken(path: Path) -> bool:
-    """Whether a child holds its folder's lock. Makes nothing."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 async def _until_end(process: asyncio.subprocess.Process, follower: "_Follower") -> None:

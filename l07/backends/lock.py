@@ -54,6 +54,21 @@ class DataLock:
         return FolderInUse(message, pid=pid, purpose=purpose, folder=str(folder))
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds this lock file alone; not where there is none. Makes nothing."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def is_locked(data_dir: Path) -> bool:
     """Whether somebody holds the folder now. Makes nothing and takes nothing."""
     try:

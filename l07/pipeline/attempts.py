@@ -16,6 +16,7 @@ from l07.domain import checkpoint
 from l07.domain.checkpoint import MANIFEST, PREFIX, Change
 from l07.domain.cost import Spent
 from l07.errors import disk_errors
+from l07.pipeline.documents import read_document
 
 RESULT, SPENT = "result.json", "spent.json"
 KEPT = 2  # checkpoints of all attempts together, before another one begins
@@ -103,11 +104,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _manifest(step: Path) -> Mapping[str, Any]:
     """Empty where it cannot be read."""
-    try:
-        found = json.loads((step / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_document(step / MANIFEST)
 
 
 def _is_whole(step: Path, manifest: Mapping[str, Any]) -> bool:
@@ -166,8 +163,5 @@ def _modified(path: Path) -> float | None:
 
 
 def _completed(path: Path) -> Mapping[str, Any] | None:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("status") == "completed" else None
+    found = read_document(path)
+    return found if found.get("status") == "completed" else None

@@ -10,6 +10,7 @@ from l07.domain import model_card
 from l07.domain.registry import EXPORTED, REGISTERED, VALIDATED, ModelVersion, Stage, check_trained, fold
 from l07.errors import FileChanged, GatewayUnfit, NotForGateway, disk_errors
 from l07.pipeline import release
+from l07.pipeline.documents import read_document
 from l07.pipeline.release import VerifiedModel
 from l07.ports import ArtifactStore, Entry, Ledger
 
@@ -44,11 +45,11 @@ def kind_of(verified: VerifiedModel) -> str:
     """`adapter` or `whole`. Raises GatewayUnfit E7216: it is no causal language model."""
     folder, ident = verified.folder, verified.model.id
     if (folder / ADAPTER).is_file():
-        task = _json(folder / ADAPTER).get("task_type")
+        task = read_document(folder / ADAPTER).get("task_type")
         if task != CAUSAL:
             raise GatewayUnfit(f"{ident} is an adapter for {task}, and answers nobody: {CAUSAL} is served", model=ident)
         return "adapter"
-    named = _json(folder / MODEL).get("architectures") or [] if (folder / MODEL).is_file() else []
+    named = read_document(folder / MODEL).get("architectures") or [] if (folder / MODEL).is_file() else []
     if not any(str(name).endswith("ForCausalLM") for name in named):
         raise GatewayUnfit(f"{ident} is neither an adapter nor a causal language model", model=ident)
     return "whole"
@@ -105,11 +106,3 @@ async def record(
     }  # fmt: skip
     mark = hashlib.sha256(json.dumps([at, data], sort_keys=True).encode()).hexdigest()[:12]
     return await registry.append(EXPORTED, f"{model.id}@{mark}", {"subject": model.subject, "data": data}, at=at)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

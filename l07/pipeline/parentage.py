@@ -1,13 +1,12 @@
 """Which registered models a base's weights come from, as far as its folder tells: taint passes along these."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from l07.domain.registry import ModelVersion
 from l07.pipeline.bases import ABOUT
+from l07.pipeline.documents import read_document
 from l07.ports import ArtifactStore
 
 ADAPTER, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -28,28 +27,20 @@ def _line(base: Path) -> Iterator[Path]:
     while base.is_dir() and base not in seen and len(seen) < MOST:
         seen.append(base)
         yield base
-        named = _json(base / ADAPTER).get("base_model_name_or_path")
+        named = read_document(base / ADAPTER).get("base_model_name_or_path")
         if not isinstance(named, str) or not named:
             return
         base = Path(named).resolve()
 
 
 def _of_folder(folder: Path, homes: Iterable[tuple[str, Path]]) -> Iterator[str]:
-    said = _json(folder / ABOUT).get("parents")
+    said = read_document(folder / ABOUT).get("parents")
     if isinstance(said, list):
         yield from (name for name in said if isinstance(name, str))
     weights = _sha256(folder / WEIGHTS)
     for name, home in homes:
         if folder.resolve().is_relative_to(home.resolve()) or (weights and weights == _sha256(home / WEIGHTS)):
             yield name
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ tokens of the answers that it has replaced.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
 
 def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
     """Train `model` in place. Raises LossNotFinite (E7726), TeacherUnfit (E7737)."""
-    run = _run_of(task, data)
+    run = Run.of(task, rows=len(data.train), curves=CURVES)
     length = int(task.options["completion_tokens"])
     master = teacher.load(task.job["teacher"], task.tokenizer)
     places = _Places(data.all, _answers(task, master, data.all, length), task.tokenizer)
@@ -65,12 +65,6 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         options=task.options,
         **preferring.tables(data),
     )
-
-
-def _run_of(task: Task, data: Fed) -> Run:
-    config = replace(task.config, learning_rate=task.config.learning_rate * task.options["rate_scale"])
-    run = Run.of(task, rows=len(data.train), curves=CURVES)
-    return replace(run, config=config, steps=min(run.steps, int(task.options["steps"])))
 
 
 def _answers(task: Task, master: Any, prompts: Sequence[Prompt], length: int) -> list[list[int]]:

@@ -30,21 +30,13 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
 def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
     """Train `model` in place; losses and implicit rewards as measured. Raises LossNotFinite (E7726)."""
     weight = task.options["sft_weight"]
-    run = preferring.run_of(task, data)
     own = {
         "beta": task.options["beta"],
         "loss_type": ["sigmoid", "sft"] if weight else ["sigmoid"],
         "loss_weights": [1.0, weight] if weight else [1.0],
     }
-    return preferring.train(
-        _Trainer,
-        run,
-        model,
-        data,
-        args=preferring.arguments(DPOConfig, run, data, **own),
-        processing_class=task.tokenizer,
-        data_collator=Batches(data.all, pad_of(task.tokenizer)),
-    )
+    batches = Batches(data.all, pad_of(task.tokenizer))
+    return preferring.train(task, _Trainer, DPOConfig, model, data, batches, **own)
 
 
 class _Trainer(preferring.Prepared, DPOTrainer):  # type: ignore[misc]  # trl ships no types that hold

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ class Run:
 
     @classmethod
     def of(cls, task: Task, *, rows: int, curves: Sequence[str] = (), stride: int = 1) -> "Run":
-        """The run of a task that learns from so many rows. `stride`: see `Every`."""
+        """The run of a task that learns from so many rows. `stride`: see `Every`.
+
+        A method with the option `rate_scale` learns at that part of the config's rate, one with `steps` takes no more."""
         asked = task.job.get("checkpoints") or {}
         kept = Checkpoints(
             task.job_dir / checkpoint.FOLDER,
@@ -47,7 +49,10 @@ class Run:
             earlier=[Path(folder) for folder in asked.get("earlier") or ()],
         )
         every = Every(asked.get("steps"), asked.get("seconds"), stride)
-        return cls(task.config, task.seed, steps(task.config, rows), task.progress, kept, every, curves=curves)
+        rate = task.config.learning_rate * task.options.get("rate_scale", 1)
+        config = replace(task.config, learning_rate=rate)
+        count = int(min(steps(config, rows), task.options.get("steps", math.inf)))
+        return cls(config, task.seed, count, task.progress, kept, every, curves=curves)
 
     @property
     def micro_batch_size(self) -> int:

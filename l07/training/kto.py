@@ -32,17 +32,9 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
 
 def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
     """Train `model` in place; losses and implicit rewards as measured. Raises LossNotFinite (E7726)."""
-    run = preferring.run_of(task, data)
     own = {name: task.options[name] for name in ("beta", "desirable_weight", "undesirable_weight")}
-    return preferring.train(
-        _Trainer,
-        run,
-        model,
-        data,
-        args=preferring.arguments(KTOConfig, run, data, **own),
-        processing_class=task.tokenizer,
-        data_collator=Batches(data.all, pad_of(task.tokenizer)),
-    )
+    batches = Batches(data.all, pad_of(task.tokenizer))
+    return preferring.train(task, _Trainer, KTOConfig, model, data, batches, **own)
 
 
 class _Trainer(preferring.Prepared, KTOTrainer):  # type: ignore[misc]  # trl ships no types that hold

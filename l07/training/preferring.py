@@ -1,7 +1,6 @@
 """What DPO and KTO share: arguments, batches, and the trainer's reference adapter."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,12 +36,6 @@ CURVES = tuple(
 )
 
 
-def run_of(task: Task, data: Fed) -> Run:
-    """How long, and at which rate: `rate_scale` is of supervised fine-tuning's."""
-    config = replace(task.config, learning_rate=task.config.learning_rate * task.options["rate_scale"])
-    return replace(Run.of(task, rows=len(data.train), curves=CURVES), config=config)
-
-
 def arguments(kind: type, run: Run, data: Fed, **own: Any) -> Any:
     """A preference trainer's arguments: rows come as numbers, so no column of them is unused."""
     looks = engine.looks(data.validation)
@@ -66,10 +59,19 @@ class Prepared:
         return dataset
 
 
-def train(kind: type, run: Run, model: Any, data: Fed, **given: Any) -> dict[str, Any]:
-    """Train `model` in place; losses and implicit rewards as measured, without TRL's copy of the adapter as it was: the
-    reference is the base as it is. Raises LossNotFinite (E7726)."""
-    measured = engine.train(kind, run, model=model, **tables(data), **given)
+def train(
+    task: Task, kind: type, arguments_of: type, model: Any, data: Fed, batches: Any, **own: Any
+) -> dict[str, Any]:
+    """Train `model` in place by a trainer of the class `kind`; losses and implicit rewards as measured, without TRL's copy
+    of the adapter as it was: the reference is the base as it is. `own`: arguments of the method.
+
+    Raises:
+        LossNotFinite: E7726."""
+    run = Run.of(task, rows=len(data.train), curves=CURVES)
+    measured = engine.train(
+        kind, run, model=model, args=arguments(arguments_of, run, data, **own), processing_class=task.tokenizer,
+        data_collator=batches, **tables(data),
+    )  # fmt: skip
     if REFERENCE in model.peft_config:
         model.delete_adapter(REFERENCE)
     return measured

@@ -8,7 +8,6 @@ adapter; the weights kept are those with the lowest loss on the validation split
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from trl import RewardConfig, RewardTrainer
 
 from l07.domain.statistics import wilson
 from l07.training import engine, feed, lora, preferring, scoring
+from l07.training.engine import Run
 from l07.training.feed import Fed, PairTokens
 from l07.training.task import Task
 
@@ -41,7 +41,7 @@ def attach(task: Task, model: Any) -> Any:
 
 def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
     """Train `model` in place; `pair_accuracy` is that of the validation split. Raises LossNotFinite (E7726)."""
-    run = replace(preferring.run_of(task, data), curves=CURVES)
+    run = Run.of(task, rows=len(data.train), curves=CURVES)
     batches = Batches(data.all, scoring.pad_of(task.tokenizer), task.options["margin"])
     center = task.options["center"]
     measured = engine.train(

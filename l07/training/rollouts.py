@@ -6,7 +6,7 @@ is a reward model's score between -1 and 1, less a penalty for a turn that is no
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -110,7 +110,7 @@ def train(task: Task, model: Any, data: Fed, kind: type, arguments: type, **own:
     named = task.job.get("reward_model")
     reader, judge = Reader(tokenizer), scoring.load(named, tokenizer) if named else None
     reward = Reward(data.train, reader, judge, options)
-    run = run_of(task, data)
+    run = Run.of(task, rows=len(data.train), curves=CURVES)  # `training.batch_size` counts prompts of a step
     group = int(options["generations"])
     given = engine.arguments(
         arguments, run, per_device_train_batch_size=run.micro_batch_size * group, num_generations=group,
@@ -124,13 +124,6 @@ def train(task: Task, model: Any, data: Fed, kind: type, arguments: type, **own:
     if REFERENCE in model.peft_config:
         model.delete_adapter(REFERENCE)
     return measured
-
-
-def run_of(task: Task, data: Fed) -> Run:
-    """How long: `steps` at most, whatever the number of prompts; `training.batch_size` counts prompts of a step."""
-    config = replace(task.config, learning_rate=task.config.learning_rate * task.options["rate_scale"])
-    run = Run.of(task, rows=len(data.train), curves=CURVES)
-    return replace(run, config=config, steps=min(run.steps, int(task.options["steps"])))
 
 
 def _table(data: Fed) -> Dataset:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from l07.backends.lock import is_held
 from l07.backends.store.files import sync, sync_tree
 from l07.errors import BadArtifactName, disk_errors
 
@@ -118,22 +119,8 @@ def _remove_leftovers(folder: Path) -> None:
         return
     with _sweeping(folder):
         for own in folder.iterdir():
-            if own.is_dir() and not _is_held(own / ".lock"):
+            if own.is_dir() and not is_held(own / ".lock"):
                 shutil.rmtree(own, ignore_errors=True)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _let_go(fd: int, own: Path, pid: int) -> None:
