@@ -7,8 +7,6 @@ has the name and the arguments that were recorded. The difference is paired by g
 interval. There is no must: whatever it is, it is told."""
 
 import argparse
-import asyncio
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,12 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from l07.backends.child import ChildTrainer
-from l07.backends.store import FolderStore
+from bench.learning import answers, base_of, trained
 from l07.domain.statistics import Bootstrap
-from l07.pipeline.bases import prepare_base
-from tests.bases import BASES
-from tests.training.worlds import run_child, scored_rows, write_curriculum, write_dataset, write_golden
+from tests.training.worlds import scored_rows, write_curriculum, write_dataset, write_golden
 
 ARMS: Mapping[str, int] = {"curriculum": 1, "shuffled": 2}
 
@@ -36,9 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--base", default="tiny-policy")
     parser.add_argument("--golden", type=int, default=60)
     args = parser.parse_args(arguments)
-    base = asyncio.run(
-        prepare_base(args.base, aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=1200)
-    )
+    base = base_of(args.base)
     for epochs in map(float, args.epochs.split(",")):
         differences: list[float] = []
         for seed in range(args.first, args.first + args.seeds):
@@ -59,14 +52,9 @@ def _seed(folder: Path, seed: int, epochs: float, base: Any, args: argparse.Name
     golden = write_golden(folder / "golden.jsonl", args.golden, seed)
     found = {}
     for arm, which in ARMS.items():
-        job = {
-            "kind": "train", "job_id": f"{arm}-{seed}", "attempt": 1, "seed": seed, "threads": 1, "base": str(base.folder),
-            "base_digest": base.digest, "dataset": str(folder / "dataset"), "dataset_digest": digest, "method": "sft",
-            "config": {"num_epochs": epochs, "early_stop": 1000}, "options": {"curriculum": which}, "canaries": {"n": 0, "seed": 0},
-            "output": str(folder / arm / "out"),
-        }  # fmt: skip
-        made = run_child(folder / arm, job)
-        shares = _exact(folder, arm, golden, base, seed)
+        asked = {"config": {"num_epochs": epochs, "early_stop": 1000}, "options": {"curriculum": which}}
+        made, weights = trained(folder / arm, base, (folder / "dataset", digest), "sft", seed, **asked)
+        shares = _exact(answers(folder / f"measure-{arm}", base, weights, golden, seed))
         found[arm] = shares
         print(
             f"seed {seed}, {epochs:g} epochs, {arm}: exact {np.mean(list(shares.values())):.3f}, {made['steps']} steps, "
@@ -76,19 +64,9 @@ def _seed(folder: Path, seed: int, epochs: float, base: Any, args: argparse.Name
     return [found["curriculum"][key] - found["shuffled"][key] for key in found["shuffled"]]
 
 
-def _exact(folder: Path, arm: str, golden: Path, base: Any, seed: int) -> dict[int, float]:
-    job = {
-        "kind": "evaluate", "threads": 1, "seed": seed, "dataset": str(folder / "nothing"), "dataset_digest": None,
-        "golden": str(golden), "candidate": {"base": str(base.folder), "adapter": str(folder / arm / "out")},
-        "baseline": None, "rows": 10**6, "calls_per_row": 8, "canaries": None, "latency": {"pairs": 0, "new_tokens": 1},
-        "output": str(folder / f"measure-{arm}" / "out"),
-    }  # fmt: skip
-    run_child(folder / f"measure-{arm}", job)
-    measured = json.loads((folder / f"measure-{arm}" / "out" / "measurements.json").read_text("utf-8"))
-    answers = {
-        number: [call["candidate"]["exact"] for call in row["calls"]] for number, row in enumerate(measured["rows"])
-    }
-    return {number: sum(calls) / len(calls) for number, calls in answers.items() if calls}
+def _exact(rows: Sequence[Sequence[Mapping[str, Any]]]) -> dict[int, float]:
+    """Of each row that has calls, the share of exact ones."""
+    return {number: sum(call["exact"] for call in calls) / len(calls) for number, calls in enumerate(rows) if calls}
 
 
 if __name__ == "__main__":

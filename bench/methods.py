@@ -6,7 +6,6 @@ seed, whose tasks are in no version; for the reward model, pairs of another worl
 arguments are those that were recorded, greedy. A machine at work shows in the seconds, not in the other figures."""
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
@@ -15,10 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from l07.backends.child import ChildTrainer
-from l07.backends.store import FolderStore
+from bench.learning import answers, base_of, named, trained
 from l07.domain import world
-from l07.pipeline.bases import prepare_base
 from tests.bases import BASES
 from tests.training.worlds import run_child, scored_rows, write_dataset, write_golden
 
@@ -41,46 +38,30 @@ class World:
         self.judge: dict[str, Any] | None = None
 
     def train(self, method: str, options: Mapping[str, float]) -> tuple[dict[str, Any], Path]:
-        base = self._bases["tiny-base" if method == "sft" else "tiny-policy"]
-        folder = self.folder / method
-        job = {
-            "kind": "train", "job_id": f"{method}-{self.seed}", "attempt": 1, "seed": self.seed, "threads": 1, "base": str(base.folder),
-            "base_digest": base.digest, "dataset": str(self.dataset), "dataset_digest": self.digest, "method": method, "config": {},
-            "options": dict(options), "canaries": {"n": 0, "seed": 0}, "output": str(folder / "out"),
-        }  # fmt: skip
-        if method in POLICIES:
-            job["reward_model"] = self.reward_model()
-        return run_child(folder, job), folder / "out"
+        more = {"reward_model": self.reward_model()} if method in POLICIES else {}
+        dataset = self.dataset, self.digest
+        base = self._bases[_base_of(method)]
+        return trained(self.folder / method, base, dataset, method, self.seed, options=dict(options), **more)
 
     def reward_model(self) -> dict[str, Any]:
         if self.judge is None:
-            base = self._bases["tiny-policy"]
-            made, folder = self.train("reward", {})
-            told = {
-                "folder": str(folder),
-                "digest": made["digest"],
-                "base": str(base.folder),
-                "base_digest": base.digest,
-            }
+            made, weights = self.train("reward", {})
+            told = named(made, weights, self._bases[_base_of("reward")])
             self.judge = {**told, "pair_accuracy": made["pair_accuracy"], "seconds": made["seconds"]}
         return self.judge
 
-    def measure(self, base: str, adapter: Path | None, name: str) -> dict[str, float]:
+    def measure(self, base: str, weights: Path | None, name: str) -> dict[str, float]:
         folder = self.folder / f"measure-{name}"
-        job = {
-            "kind": "evaluate", "threads": 1, "seed": self.seed, "dataset": str(self.folder / "nothing"), "dataset_digest": None,
-            "golden": str(self.golden), "candidate": {"base": str(self._bases[base].folder), "adapter": str(adapter) if adapter else None},
-            "baseline": None, "rows": 10**6, "calls_per_row": 8, "canaries": None, "latency": {"pairs": 0, "new_tokens": 1},
-            "output": str(folder / "out"),
-        }  # fmt: skip
-        run_child(folder, job)
-        measured = json.loads((folder / "out" / "measurements.json").read_text("utf-8"))
-        answers = [call["candidate"] for row in measured["rows"] for call in row["calls"]]
+        said = [call for calls in answers(folder, self._bases[base], weights, self.golden, self.seed) for call in calls]
         return {
-            "n": len(answers),
-            "exact": sum(answer["exact"] for answer in answers) / len(answers),
-            "valid": sum(answer["known"] for answer in answers) / len(answers),
+            "n": len(said),
+            "exact": sum(call["exact"] for call in said) / len(said),
+            "valid": sum(call["known"] for call in said) / len(said),
         }
+
+
+def _base_of(method: str) -> str:
+    return "tiny-base" if method == "sft" else "tiny-policy"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--policy", help="folder of the mixed policy; made anew where none is named")
     parser.add_argument("--json")
     args = parser.parse_args(arguments)
-    base = asyncio.run(_base("tiny-base"))
+    base = base_of("tiny-base")
     bases = {"tiny-base": base, "tiny-policy": _mixed(base.folder, Path(args.policy) if args.policy else None)}
     found: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -114,9 +95,12 @@ def _one(place: World, method: str, steps: int) -> dict[str, float]:
         made = place.reward_model()
         told = _held_out_pairs(made, place)
         return {"n": told["n"], "share": told["share"], "seconds": made["seconds"]}
-    made, adapter = place.train(method, {"steps": steps} if method in POLICIES else {})
-    base = "tiny-base" if method == "sft" else "tiny-policy"
-    return {**place.measure(base, adapter, method), "seconds": made["seconds"], "train_seconds": made["train_seconds"]}
+    made, weights = place.train(method, {"steps": steps} if method in POLICIES else {})
+    return {
+        **place.measure(_base_of(method), weights, method),
+        "seconds": made["seconds"],
+        "train_seconds": made["train_seconds"],
+    }
 
 
 def _held_out_pairs(made: Mapping[str, Any], place: World) -> Mapping[str, float]:
@@ -150,10 +134,6 @@ def _mixed(base: Path, there: Path | None) -> SimpleNamespace:
         run_child(folder.parent, {**made, "output": str(folder)})
     about = json.loads((folder / "base.json").read_text("utf-8"))
     return SimpleNamespace(folder=folder, digest=about["digest"])
-
-
-async def _base(name: str) -> Any:
-    return await prepare_base(name, aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=1200)
 
 
 def _tell(method: str, seed: int, told: Mapping[str, float]) -> None:

@@ -21,7 +21,7 @@ from l07.training import dpo, feed, kto, rows, tiny
 from l07.training.progress import ProgressFile
 from l07.training.task import Task
 from tests.curation import a_row
-from tests.training.worlds import run_child, scored_rows, write_dataset
+from tests.training.worlds import FOUR_STEPS, run_child, scored_rows, write_dataset
 from tests.versions import a_version
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
@@ -163,16 +163,7 @@ def test_prompts_end_where_the_agent_is_to_call_and_hold_the_tools(
 class Bench:
     def __init__(self, folder: Path, dataset: tuple[Path, str]) -> None:
         self.base, (self.dataset, self.digest) = folder / "base" / "out", dataset
-        made = {
-            "kind": "make_base",
-            "name": "tiny-base",
-            "seed": 0,
-            "threads": 1,
-            "from": None,
-            "examples": None,
-            "steps": 4,
-        }
-        self.base_digest = run_child(folder / "base", {**made, "output": str(self.base)})["digest"]
+        self.base_digest = run_child(folder / "base", {**FOUR_STEPS, "output": str(self.base)})["digest"]
 
     def job(self, folder: Path, method: str, **changes: Any) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from l07.domain import world
 from l07.errors import BadJob, BaseDiffers
 from l07.training import rows, tiny
 from l07.training.base import base_digest, load
+from tests.training.worlds import FOUR_STEPS
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
 
@@ -20,16 +21,7 @@ pytestmark = [pytest.mark.training, pytest.mark.slow]
 async def make(folder: Path, **job: Any) -> dict[str, Any]:
     """A base of four steps of pretraining: it knows nothing, but it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    common = {
-        "kind": "make_base",
-        "name": "tiny-base",
-        "seed": 0,
-        "threads": 1,
-        "from": None,
-        "examples": None,
-        "steps": 4,
-    }
-    (folder / "job.json").write_text(json.dumps({**common, "output": str(folder / "out"), **job}), "utf-8")
+    (folder / "job.json").write_text(json.dumps({**FOUR_STEPS, "output": str(folder / "out"), **job}), "utf-8")
     return dict(await ChildTrainer().run(folder))
 
 

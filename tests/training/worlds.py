@@ -119,21 +119,18 @@ def run_child(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+# A base of four steps of pretraining: it knows nothing, but it is whole.
+FOUR_STEPS = {
+    "kind": "make_base", "name": "tiny-base", "seed": 0, "threads": 1, "from": None, "examples": None, "steps": 4,
+}  # fmt: skip
+
+
 class Bench:
     """A small base and a small dataset, and jobs on them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.base, self.dataset = folder, folder / "base" / "out", folder / "dataset"
-        made = {
-            "kind": "make_base",
-            "name": "tiny-base",
-            "seed": 0,
-            "threads": 1,
-            "from": None,
-            "examples": None,
-            "steps": 4,
-        }
-        self.base_digest = run_child(folder / "base", {**made, "output": str(self.base)})["digest"]
+        self.base_digest = run_child(folder / "base", {**FOUR_STEPS, "output": str(self.base)})["digest"]
         self.digest = write_dataset(self.dataset, rows_of_world(40, 7))
 
     def job(self, folder: Path, **changes: Any) -> Path:
