@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
+import torch
+
 from l07.backends.child import ChildTrainer
 from l07.backends.store import FolderStore
 from l07.domain.job import JobConfig
@@ -95,6 +97,18 @@ def test_a_reward_model_says_how_many_held_out_pairs_it_has_right(bench: Bench) 
     losses = [point["loss"] for point in bench.judged["losses"]]
     assert len(losses) == bench.judged["steps"]  # so few teach nothing that is sure; `bench methods` has what it learns
     assert losses[0] == pytest.approx(math.log(2), abs=0.5), "two runs are as good as each other at the start"
+
+
+def test_a_reward_model_learns_from_its_pairs(bench: Bench, tmp_path: Path) -> None:
+    """Surely better on the pairs that it learned from than a head that has learned nothing."""
+    task, model = bench.task(tmp_path, "reward")
+    fed, _ = reward.prepare(task)
+    told = reward.pair_accuracy(scoring.load(bench.reward_model, task.tokenizer), fed.train)
+    torch.manual_seed(0)
+    fresh = reward.pair_accuracy(scoring.Judge(reward.attach(task, model), scoring.pad_of(task.tokenizer)), fed.train)
+    assert told is not None
+    assert fresh is not None
+    assert told["low"] > fresh["share"]
 
 
 def test_another_job_loads_it_and_gets_the_scores_that_it_gave(bench: Bench, tmp_path: Path) -> None:

@@ -112,12 +112,13 @@ async def _attempts(
         return None
     attempt = job.attempts
     while True:
-        limit = budget.tightest(job, folder, await desk.jobs.entries(), desk.store, desk.settings, desk.now())
+        entries = await desk.jobs.entries()
+        limit = budget.tightest(job, folder, entries, desk.store, desk.settings, desk.now())
         if limit is not None and limit.left_s <= 0:
             await _failed(job, ident, budget.broken(limit, job, desk.settings), desk, attempts=attempt)
             return None
         attempt += 1
-        changes = retry.made(await desk.jobs.entries(), job.key)
+        changes = retry.made(entries, job.key)
         own = await _begin(job, spec, base, folder, attempt, changes, desk)
         try:
             await _run(job, own, limit, ident, attempt, desk)
