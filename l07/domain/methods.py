@@ -120,6 +120,21 @@ METHODS: Mapping[str, MethodSpec] = {
     ),
     "rloo": MethodSpec("prompts", "a policy by REINFORCE with a leave-one-out baseline", _policy(beta=0.05)),
     "grpo": MethodSpec("prompts", "a policy by group-relative policy optimisation", _policy(beta=0.05)),
+    "ppo": MethodSpec(
+        "prompts",
+        "a policy by proximal policy optimisation, with a value head",
+        {
+            **_policy(beta=0.05),
+            "epochs": Option(4, 1, 64, "times that a step's answers are learned from", whole=True),
+            "minibatches": Option(2, 1, 64, "parts of a step's answers, each a step of the optimiser", whole=True),
+            "clip": Option(0.2, 0.01, 1, "how far a token's ratio may move in a step to be paid for it"),
+            "value_clip": Option(0.2, 0.01, 100, "how far a token's value may move in a step"),
+            "value_weight": Option(0.5, 0, 10, "weight of the value head's loss"),
+            "gae_lambda": Option(0.95, 0, 1, "0: an advantage is told by the next value alone, 1: by the whole answer"),
+            "target_kl": Option(0.1, 1e-4, 100, "KL to the base that beta is moved to, nats a token"),
+            "kl_rate": Option(0.1, 0, 1, "how fast beta follows; 0: it stays"),
+        },
+    ),
 }
 
 

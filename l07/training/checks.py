@@ -76,7 +76,21 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         self.looks: list[dict[str, float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._look(state.global_step)
+        if not self.looks:  # a run that comes back is held against its own start
+            self._look(state.global_step)
+
+    def keep(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """What a checkpoint needs of it."""
+        step, weights = self._good
+        recent = {name: list(values) for name, values in self._recent.items()}
+        kept = {"first": self._first, "recent": recent, "exact": self._exact, "looks": self.looks, "good": step}
+        return kept, weights
+
+    def restore(self, kept: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        device = {name: weight.device for name, weight in moving(self._model)}
+        self._first, self._exact, self.looks = dict(kept["first"]), list(kept["exact"]), list(kept["looks"])
+        self._recent = {name: deque(values, maxlen=STEPS) for name, values in kept["recent"].items()}
+        self._good = int(kept["good"]), {name: weight.to(device[name]) for name, weight in tensors.items()}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         told = {name: float(value) for name in WATCHED if (value := (logs or {}).get(name)) is not None}

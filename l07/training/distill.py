@@ -58,7 +58,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         model=model,
         args=given,
         processing_class=task.tokenizer,
-        data_collator=numbers,
+        data_collator=preferring.numbers,
         master=master,
         places=places,
         writer=teacher.Writer(task.tokenizer, length, task.options["temperature"]),
@@ -72,11 +72,6 @@ def _answers(task: Task, master: Any, prompts: Sequence[Prompt], length: int) ->
     if task.options["teacher_answers"]:
         return teacher.Writer(task.tokenizer, length, 0).answers(master, [prompt.ids for prompt in prompts])
     return [feed.recorded(prompt, task).ids[:length] for prompt in prompts]
-
-
-def numbers(rows: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
-    """A batch as numbers of places: its tokens are known only when it is learned from."""
-    return {"row": torch.tensor([one["row"] for one in rows])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Runs a Trainer of transformers or TRL, whatever its method: what all of them share, and what every run measures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from l07.domain.job import JobConfig
 from l07.errors import ChildError, LossNotFinite
 from l07.training.checkpoints import Checkpoints
 from l07.training.progress import ProgressFile
-from l07.training.resume import Every, Keeper, exact, leaving_on_sigterm
+from l07.training.resume import Every, Keeper, Part, exact, leaving_on_sigterm
 from l07.training.task import Task
 from l07.training.watch import Watch, moving
 
@@ -108,14 +109,17 @@ def looks(rows: Sequence[Any]) -> str:
     return "steps" if rows else "no"
 
 
-def train(kind: type, run: Run, *, model: Any, **given: Any) -> dict[str, Any]:
-    """Train `model` in place by a trainer of the class `kind`, made of `given`; what was measured.
+def train(
+    kind: type, run: Run, *, model: Any, parts: Mapping[str, Part] = MappingProxyType({}), **given: Any
+) -> dict[str, Any]:
+    """Train `model` in place by a trainer of the class `kind`, made of `given`; what was measured. `parts`: what else has a
+    state that a checkpoint must hold.
 
     Raises:
         LossNotFinite: E7726, a loss, a gradient or a weight that is NaN or infinite. ChildPreempted: E7709, SIGTERM came.
         Of any ChildError `context["checkpoints"]` says of which steps there are checkpoints."""
     watch = Watch(run.progress, model, patience=run.config.early_stop, best_by=run.best_by, names=run.curves)
-    keeper = Keeper(run.checkpoints, watch, run.every)
+    keeper = Keeper(run.checkpoints, watch, run.every, parts=parts)
     callbacks = [*given.pop("callbacks", ()), watch, keeper]
     trainer = exact(kind)(model=model, callbacks=callbacks, **given)
     trainer.remove_callback(PrinterCallback)  # it would write every step to standard output

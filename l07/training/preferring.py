@@ -1,6 +1,6 @@
 """What DPO and KTO share: arguments, batches, and the trainer's reference adapter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,12 +43,17 @@ def arguments(kind: type, run: Run, data: Fed, **own: Any) -> Any:
     return engine.arguments(kind, run, max_length=length, remove_unused_columns=False, eval_strategy=looks, **own)
 
 
-def tables(data: Fed) -> dict[str, Dataset | None]:
+def tables(data: Fed) -> dict[str, Any]:
     """Numbers of rows, validation after train: a batch looks the tokens up in `data.all`, so a data set never copies
     them and TRL has nothing left to tokenise."""
     train, whole = len(data.train), len(data.all)
     held = Dataset.from_dict({"row": list(range(train, whole))}) if whole > train else None
     return {"train_dataset": Dataset.from_dict({"row": list(range(train))}), "eval_dataset": held}
+
+
+def numbers(rows: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+    """A batch as numbers of rows: its tokens are known only when it is learned from."""
+    return {"row": torch.tensor([one["row"] for one in rows])}
 
 
 class Prepared:

@@ -1,9 +1,9 @@
 """Exact resume: a run that goes on from a checkpoint ends with the same weights, byte for byte, as one that never stopped.
 
 A checkpoint holds the weights that move, the optimiser's tensors, the schedule's position, every generator's state now and
-at the begin of the epoch (the order of the rows is drawn there), what the trainer has summed up since its last log line, and
-the watch's best weights. Departure from transformers' own checkpoints: those pickle optimiser and generators, and draw the
-order of a later epoch from a generator that dropout has moved meanwhile.
+at the begin of the epoch (the order of the rows is drawn there), what the trainer has summed up since its last log line,
+the watch's best weights, and whatever else has a state (`Part`). Departure from transformers' own checkpoints: those pickle
+optimiser and generators, and draw the order of a later epoch from a generator that dropout has moved meanwhile.
 """
 
 import math
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -39,12 +40,27 @@ class Every:
     stride: int = 1
 
 
+class Part(Protocol):
+    """Of a run, something with a state of its own that a checkpoint must hold: numbers, and tensors by name."""
+
+    def keep(self) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]: ...
+
+    def restore(self, kept: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None: ...
+
+
 class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
-    """Writes the checkpoints of one trainer, and puts one back."""
+    """Writes the checkpoints of one trainer, and puts one back. `parts`: by names of their own, what else has a state."""
 
     def __init__(
-        self, checkpoints: Checkpoints, watch: Watch, every: Every, *, clock: Callable[[], float] = time.monotonic
+        self,
+        checkpoints: Checkpoints,
+        watch: Watch,
+        every: Every,
+        *,
+        parts: Mapping[str, Part] = MappingProxyType({}),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._parts = parts
         self.checkpoints, self._watch, self._every, self._clock = checkpoints, watch, every, clock
         self._trainer: Any = None
         self._resumed: State | None = None
@@ -72,7 +88,13 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         place, self._resumed = found
         self._spent_s = float(self._resumed.documents["run"]["train_seconds"])
         self._watch.restore(self._resumed.documents["run"]["watch"], self._resumed.tensors.get("best", {}))
+        for name, part in self._parts.items():
+            self._restore_part(name, part)
         return place
+
+    def _restore_part(self, name: str, part: Part) -> None:
+        assert self._resumed is not None
+        part.restore(self._resumed.documents["parts"][name], self._resumed.tensors.get(f"part-{name}", {}))
 
     def leave(self) -> None:
         """At the end of this step: a checkpoint, then ChildPreempted (E7709)."""
@@ -118,14 +140,16 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         epoch_tensors, epoch = randomness.named("epoch", self._epoch_begin)
         optimizer, values = _optimizer(trainer)
         scheduler = {"last_epoch": trainer.lr_scheduler.last_epoch, "_step_count": trainer.lr_scheduler._step_count}
+        parts = {name: part.keep() for name, part in self._parts.items()}
         tensors = {
             "weights": dict(moving(trainer.model)), "optimizer": optimizer, "rng": {**now_tensors, **epoch_tensors},
             **({"best": watched[1]} if watched[1] else {}),
+            **{f"part-{name}": kept[1] for name, kept in parts.items() if kept[1]},
         }  # fmt: skip
         run = {"sums": _sums(trainer), "watch": watched[0], "train_seconds": round(self.train_seconds, 3)}
         documents = {
             "trainer_state": _plain(asdict(trainer.state)), "optimizer": values, "scheduler": scheduler, "rng": {**now, **epoch},
-            "run": run,
+            "run": run, "parts": {name: dict(kept[0]) for name, kept in parts.items()},
         }  # fmt: skip
         return State(trainer.state.global_step, tensors, documents)
 

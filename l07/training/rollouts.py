@@ -1,4 +1,4 @@
-"""What a policy is asked, how it is rewarded, and how the trainers of TRL are told: shared by RLOO and GRPO.
+"""What a policy is asked, how it is rewarded, and how the trainers of TRL are told: shared by RLOO, GRPO and PPO.
 
 A policy is asked for one turn at a time, at places of the version's accepted runs where the agent called a tool. Its reward
 is a reward model's score between -1 and 1, less a penalty for a turn that is no call that the row offers or does not end in time.
@@ -101,25 +101,40 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
     return fed, fed.counts
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What every policy trainer is made of."""
+
+    run: Run
+    reward: Reward
+    checks: Checks
+
+
+def begin(task: Task, model: Any, data: Fed, curves: Sequence[str] = CURVES) -> Begun:
+    """The run of a policy, its reward and its checks. Raises RewardModelUnfit (E7310)."""
+    named, tokenizer = task.job.get("reward_model"), task.tokenizer
+    reader, judge = Reader(tokenizer), scoring.load(named, tokenizer) if named else None
+    reward = Reward(data.train, reader, judge, task.options)
+    run = Run.of(task, rows=len(data.train), curves=curves)  # `training.batch_size` counts prompts of a step
+    return Begun(run, reward, Checks(task, model, data.validation, reader, reward, run.steps))
+
+
 def train(task: Task, model: Any, data: Fed, kind: type, arguments: type, **own: Any) -> dict[str, Any]:
-    """Train the policy in place, checked while it trains (`checks.py`).
+    """Train the policy in place by a trainer of TRL, checked while it trains (`checks.py`).
 
     Raises:
         LossNotFinite: E7726. RewardModelUnfit: E7310. PolicyOutOfBounds: E7312. RewardHacked: E7313."""
     options, tokenizer = task.options, task.tokenizer
-    named = task.job.get("reward_model")
-    reader, judge = Reader(tokenizer), scoring.load(named, tokenizer) if named else None
-    reward = Reward(data.train, reader, judge, options)
-    run = Run.of(task, rows=len(data.train), curves=CURVES)  # `training.batch_size` counts prompts of a step
+    made = begin(task, model, data)
     group = int(options["generations"])
     given = engine.arguments(
-        arguments, run, per_device_train_batch_size=run.micro_batch_size * group, num_generations=group,
+        arguments, made.run, per_device_train_batch_size=made.run.micro_batch_size * group, num_generations=group,
         max_completion_length=int(options["completion_tokens"]), temperature=options["temperature"], beta=options["beta"],
         include_num_input_tokens_seen="no", log_completions=False, disable_dropout=True, **own,
     )  # fmt: skip
     measured = engine.train(
-        kind, run, model=model, args=given, reward_funcs=[reward], processing_class=tokenizer, train_dataset=_table(data),
-        callbacks=[Checks(task, model, data.validation, reader, reward, run.steps)],
+        kind, made.run, model=model, args=given, reward_funcs=[made.reward], processing_class=tokenizer,
+        train_dataset=_table(data), callbacks=[made.checks], parts={"checks": made.checks},
     )  # fmt: skip
     if REFERENCE in model.peft_config:
         model.delete_adapter(REFERENCE)
