@@ -68,7 +68,6 @@ from l07.errors.data import (
     DatasetUnreadable,
     GoldenUnreadable,
     NoScanner,
-    RlhfNotBuilt,
     ServiceNotOpen,
     TooFewGroups,
 )
@@ -315,7 +314,6 @@ __all__ = [
     "RewardHacked",
     "RewardModelMissing",
     "RewardModelUnfit",
-    "RlhfNotBuilt",
     "SealMissing",
     "SealOfAnother",
     "SealUnreadable",

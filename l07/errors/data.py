@@ -45,12 +45,6 @@ class NoScanner(Fatal):
     code = "E7107"
 
 
-class RlhfNotBuilt(Refused):
-    """The learning service does not run RLHF yet; `l07 train --method reward`, then `rloo` or `grpo`, does."""
-
-    code = "E7301"
-
-
 class ServiceNotOpen(Refused):
     """The learning service is not open: `initialize` was not awaited, or `cleanup` was."""
 

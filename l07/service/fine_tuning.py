@@ -44,6 +44,7 @@ class Run:
     settings: Settings
     progress: Mapping[str, Any] | None = None
     attempt: int = 0  # the child's own number
+    judge: "Run | None" = None  # the job whose reward model this one is rewarded by
     task: asyncio.Task[None] | None = None
 
     @property
@@ -85,22 +86,32 @@ class FineTuningEngine:
     _known: set[str] = field(default_factory=set)  # ids of all jobs of the folder
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def train_model(self, *, dataset_id: str, base_model_id: str, config: JobConfig | None = None) -> TrainingJob:
+    async def train_model(
+        self,
+        *,
+        dataset_id: str,
+        base_model_id: str,
+        config: JobConfig | None = None,
+        method: str = "",
+        rewarded_by: str = "",
+    ) -> TrainingJob:
         """Begins in the background and returns at once; `get_job_status` tells the rest. Asked for twice it is one.
 
         With `config` exactly that; without it the settings, else what the base recommends, else our defaults.
         A job's id follows from its base's files, which may have to be made first: until then it has a provisional one,
-        which stays valid.
+        which stays valid. `method`: another one than the track's. `rewarded_by`: the id of a job that was begun here before
+        and makes the reward model of this one; where it fails, this one does.
 
         Raises:
-            NothingByThatName: E7903, no such dataset. BaseMissing: E7710, no such base and no alias of one."""
+            NothingByThatName: E7903, no such dataset or no such job. BaseMissing: E7710, no such base and no alias of one."""
         dataset = await self.dataset_curator.get_dataset(dataset_id)
         if not self.simulate_training:
             self._resolve(base_model_id)
-        ident = self._provisional(dataset, base_model_id, config)
+        ident = self._provisional(dataset, base_model_id, config, method)
         run = self._runs.get(ident)
         if run is None or run.has_stopped:
-            run = self._runs[ident] = await self._run_of(ident, dataset, base_model_id, config)
+            run = self._runs[ident] = await self._run_of(ident, dataset, base_model_id, config, method)
+            run.judge = self._begun(rewarded_by) if rewarded_by else None
             run.task = asyncio.create_task(self._work(run))
         return run.job
 
@@ -109,13 +120,17 @@ class FineTuningEngine:
 
         Raises:
             NothingByThatName: E7903, it was not asked for here."""
+        run = self._begun(job_id)
+        if run.task is not None and run.task.done() and not run.task.cancelled():
+            run.task.result()  # a fault of ours comes out here, not in a log
+        return run.job
+
+    def _begun(self, job_id: str) -> Run:
         run = self._runs.get(job_id)
         if run is None:
             here = ", ".join(self._runs) or "none yet"
             raise NothingByThatName(f"no job {job_id} was begun here; begun were: {here}", id=job_id)
-        if run.task is not None and run.task.done() and not run.task.cancelled():
-            run.task.result()  # a fault of ours comes out here, not in a log
-        return run.job
+        return run
 
     async def wait(self, job_id: str) -> TrainingJob:
         """The job at its end."""
@@ -156,13 +171,16 @@ class FineTuningEngine:
         if base.alias_of:
             warnings.warn(f"{base.asked} is not here: {base.name} is trained in its place", stacklevel=4)
 
-    def _provisional(self, dataset: Dataset, base_model_id: str, config: JobConfig | None) -> str:
+    def _provisional(self, dataset: Dataset, base_model_id: str, config: JobConfig | None, method: str) -> str:
         asked = config.document() if config else None
         parts = [dataset.dataset_id, dataset.digest, base_model_id, asked, self.simulate_training]
+        parts += [method] if method else []
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
         return f"{'simulated' if self.simulate_training else 'asked'}-{digest}"
 
-    async def _run_of(self, ident: str, dataset: Dataset, base_model_id: str, config: JobConfig | None) -> Run:
+    async def _run_of(
+        self, ident: str, dataset: Dataset, base_model_id: str, config: JobConfig | None, method: str
+    ) -> Run:
         """A run that failed before is another line in the ledger; one that was cut off goes on under the same."""
         folder = self.dataset_curator.folder
         lead = f"{dataset.dataset_id}#{ident[-8:]}."
@@ -176,6 +194,8 @@ class FineTuningEngine:
             digest=dataset.digest,
             cause=f"asked:{ident}",
             correlationid=None,
+            method=method,
+            options={} if method and method != folder.settings.track(dataset.name).method else None,
         )
         settings = with_config(with_track(folder.settings, dataset.name, base_model=base_model_id), config)
         job = TrainingJob(ident, dataset.name, dataset.dataset_id, base_model_id, config or JobConfig())
@@ -199,6 +219,8 @@ class FineTuningEngine:
                 await self.refresh()
 
     async def _train(self, run: Run) -> None:
+        if run.judge is not None and not self._rewarded(run, run.judge.job):
+            return
         run.advance(JobState.INITIALIZING)
         await train.work(run.queued, self._desk(run))
         jobs = self.dataset_curator.folder.jobs
@@ -213,6 +235,14 @@ class FineTuningEngine:
             run.fail(data.get("code", ""), data.get("message", ""))
             return
         run.advance(JobState.COMPLETED, output_model_id=await self.model_registry.of_job(run.dataset.name, ident))
+
+    def _rewarded(self, run: Run, judge: TrainingJob) -> bool:
+        """Whether the reward model is there; jobs take their turns in the order in which they were begun."""
+        if judge.state is JobState.FAILED:
+            run.advance(JobState.INITIALIZING)
+            run.fail(judge.error_code or "", f"its reward model could not be trained: {judge.error_message}")
+        run.settings = with_track(run.settings, run.dataset.name, reward_model=judge.job_id)
+        return judge.state is JobState.COMPLETED
 
     async def _simulate(self, run: Run) -> None:
         for state in ORDER[:-1]:

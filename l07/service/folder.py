@@ -63,11 +63,10 @@ class DataFolder:
             )
 
 
-def with_track(settings: Settings, name: str, *, base_model: str | None = None) -> Settings:
-    """The settings with a track of that name, as written there or by default; `base_model` replaces its own."""
+def with_track(settings: Settings, name: str, **changes: str) -> Settings:
+    """The settings with a track of that name, as written there or by default; `changes` ("base_model") replace its own."""
     track = settings.track(name)
-    if base_model is not None:
-        track = track.model_copy(update={"base_model": base_model})
+    track = track.model_copy(update=changes)
     return settings.model_copy(update={"tracks": {**settings.tracks, name: track}})
 
 

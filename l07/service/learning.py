@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from l07.domain.example import TrainingExample
 from l07.domain.job import JobConfig, JobState, TrainingJob
-from l07.errors import Fatal, L07Error, RlhfNotBuilt, ServiceNotOpen
+from l07.errors import Fatal, L07Error, ServiceNotOpen
 from l07.service.curating import Dataset, DatasetCurator
 from l07.service.extracting import TrainingDataExtractor
 from l07.service.filtering import ExampleQualityFilter, FilterConfig
@@ -19,6 +20,8 @@ from l07.service.folder import DataFolder
 from l07.service.registering import ModelRegistry
 from l07.service.validating import ModelValidator, ValidationResult
 from l07.settings import Settings, load_settings
+
+POLICY = "ppo"  # the method of a service with `enable_rlhf`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +39,13 @@ class LearningService:
 
     It holds the data folder's lock from `initialize` to `cleanup`; no bus and no buffer: a run's trace and score are
     joined when they come in one call. `storage_path` is the data folder; without `settings` they are read as the
-    command line reads them.
-
-    Raises:
-        RlhfNotBuilt: E7301, `enable_rlhf`."""
+    command line reads them. `enable_rlhf`: `train_model` trains a reward model from what the evaluator preferred, then a
+    policy that it rewards (PPO), in the place of the track's own method."""
 
     def __init__(
         self, storage_path: str | Path | None = None, enable_rlhf: bool = False, settings: Settings | None = None
     ) -> None:
-        if enable_rlhf:
-            raise RlhfNotBuilt(
-                "the service trains by each track's own method; reward models and policies are trained by `l07 train --method`"
-            )
+        self.enable_rlhf = enable_rlhf
         found = settings or load_settings().settings
         self.settings = found if storage_path is None else found.model_copy(update={"data_dir": Path(storage_path)})
         self.training_data_extractor = TrainingDataExtractor(self.settings)
@@ -123,11 +121,21 @@ class LearningService:
         return await self._open.curator.create_dataset(name=name, examples=examples, now=datetime.now(UTC))
 
     async def train_model(self, dataset_id: str, base_model_id: str, config: JobConfig | None = None) -> TrainingJob:
-        """Returns at once; see FineTuningEngine.train_model.
+        """Returns at once; see FineTuningEngine.train_model. With `enable_rlhf` two jobs are begun, and that of the policy is
+        returned; of a track that names its reward model, the policy's alone. The policy begins at the base as it is, so
+        that has to know its task already.
 
         Raises:
             NothingByThatName: E7903, no such dataset. BaseMissing: E7710, with the bases that are here."""
-        return await self._open.engine.train_model(dataset_id=dataset_id, base_model_id=base_model_id, config=config)
+        engine = self._open.engine
+        ask = partial(engine.train_model, dataset_id=dataset_id, base_model_id=base_model_id, config=config)
+        if not self.enable_rlhf:
+            return await ask()
+        track = (await engine.dataset_curator.get_dataset(dataset_id)).name
+        if self.settings.track(track).reward_model:
+            return await ask(method=POLICY)
+        judge = await ask(method="reward")
+        return await ask(method=POLICY, rewarded_by=judge.job_id)
 
     async def validate_model(self, model_id: str) -> ValidationResult:
         """The verdict on a model; see ModelValidator.validate."""

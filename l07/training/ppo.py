@@ -51,7 +51,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         remove_unused_columns=False, include_num_input_tokens_seen="no",
     )  # fmt: skip
     try:
-        return engine.train(
+        measured = engine.train(
             _Trainer, made.run, model=model, args=given, processing_class=task.tokenizer, data_collator=preferring.numbers,
             train_dataset=Dataset.from_dict({"row": list(range(len(data.train)))}), callbacks=[made.checks],
             asker=_Asker(data.train, Writer(task.tokenizer, int(options["completion_tokens"]), options["temperature"]), made.reward),
@@ -60,6 +60,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         )  # fmt: skip
     finally:
         delattr(model, HEAD)
+    return {**measured, "looks": made.checks.looks}
 
 
 class Price:

@@ -192,9 +192,9 @@ def test_filter_configuration() -> None:
     assert run("Filter Configuration")["filter_config"] == l07.FilterConfig()
 
 
-@pytest.mark.xfail(raises=l07.errors.RlhfNotBuilt, strict=True, reason="E7301: RLHF is not built yet")
 def test_rlhf() -> None:
-    run("RLHF")
+    """What it then trains is told in tests/unit/service/test_service_rlhf.py."""
+    assert run("RLHF")["service"].enable_rlhf
 
 
 def test_get_statistics(tmp_path: Path, loop: asyncio.AbstractEventLoop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from service_builders import RESULT, a_base, settings_for, some_runs
 from l07 import LearningService
 from l07.backends import open as backends
 from l07.backends.lock import DataLock
-from l07.errors import ChildOutOfMemory, FolderInUse, L07Error, RlhfNotBuilt, ServiceNotOpen
+from l07.errors import ChildOutOfMemory, FolderInUse, L07Error, ServiceNotOpen
 from tests.fakes import ScriptedTrainer
 
 
@@ -24,12 +24,6 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> ScriptedTrainer:
 
 def a_service(tmp_path: Path, **overrides: Any) -> LearningService:
     return LearningService(settings=settings_for(tmp_path / "data", **overrides))
-
-
-def test_rlhf_is_refused_until_it_is_built(tmp_path: Path) -> None:
-    with pytest.raises(RlhfNotBuilt) as refused:
-        LearningService(storage_path=tmp_path, enable_rlhf=True)
-    assert refused.value.code == "E7301"
 
 
 async def test_the_storage_path_is_the_data_folder(tmp_path: Path, trainer: ScriptedTrainer) -> None:
