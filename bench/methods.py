@@ -22,7 +22,15 @@ from tests.training.worlds import run_child, scored_rows, write_dataset, write_g
 METHODS = ("sft", "dpo", "kto", "reward", "rloo", "grpo", "ppo")
 POLICIES = ("rloo", "grpo", "ppo")
 # exact calls at least, of reward: share of held-out pairs
-MUSTS: Mapping[str, float] = {"sft": 0.70, "dpo": 0.60, "kto": 0.60, "reward": 0.90, "rloo": 0.67, "grpo": 0.60, "ppo": 0.60}
+MUSTS: Mapping[str, float] = {
+    "sft": 0.70,
+    "dpo": 0.60,
+    "kto": 0.60,
+    "reward": 0.90,
+    "rloo": 0.67,
+    "grpo": 0.60,
+    "ppo": 0.60,
+}
 GOLDEN = 60  # runs a domain
 MIXED = 1200  # runs that the policy learned from, good and bad
 
