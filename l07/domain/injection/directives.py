@@ -9,9 +9,7 @@ from operator import itemgetter
 from sys import getsizeof
 from typing import NamedTuple
 
-import re2
-
-from l07.domain.gate import Gate, options
+from l07.domain.gate import Gate, compiled
 from l07.domain.injection.disguise import closed, payloads, plain
 from l07.domain.injection.wordings import DIRECTIVES, ENGLISH, OTHERS, Directive
 from l07.domain.remembered import ByteBoundCache
@@ -26,7 +24,6 @@ _SPREAD = r"(?:^|[^a-z0-9])(?:[a-z0-9][ ._-]){7}"  # s p r e a d
 
 
 _GATE = Gate(*([directive.gate for directive in some] for some in (ENGLISH, OTHERS)), (_ENCODED, _SPREAD))
-_PATTERNS = [re2.compile(directive.pattern, options()) for directive in DIRECTIVES]
 _IS_ENCODED, _IS_SPREAD = len(DIRECTIVES), len(DIRECTIVES) + 1
 
 
@@ -105,7 +102,7 @@ def _finds(text: str, kinds: Iterable[int]) -> list[_Find]:
     finds: list[_Find] = []
     for kind in kinds:
         if kind < len(DIRECTIVES):
-            for match in _PATTERNS[kind].finditer(encoded):
+            for match in compiled(DIRECTIVES[kind].pattern).finditer(encoded):
                 finds.append((*match.span(), DIRECTIVES[kind]))
                 if len(finds) % MOST_FINDS == 0:
                     break

@@ -8,9 +8,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-import re2
-
-from l07.domain.gate import Gate, options
+from l07.domain.gate import Gate, compiled
 from l07.domain.remembered import MOST, ByteBoundCache, size_of
 from l07.domain.scrub.compiled import walk
 from l07.domain.scrub.personal import personal
@@ -46,7 +44,6 @@ class Engine:
         self._rules = rules
         self._order = [rules.index(rule) for rule in (*by_words, *by_digits)]
         self._gate = Gate(*([rule.gate or rule.pattern for rule in some] for some in (by_words, by_digits)))
-        self._patterns = [re2.compile(rule.pattern, options()) for rule in rules]
         self._nothing = walk.Nothing() if walk and remembered else None
         self._memory = ByteBoundCache[tuple[_Found, ...]](remembered, size_of=size_of)
 
@@ -76,7 +73,8 @@ class Engine:
             for place in places:
                 marked.setdefault(self._order[place], []).append(piece)
         for number in sorted(marked):
-            rule, pattern = self._rules[number], self._patterns[number]
+            rule = self._rules[number]
+            pattern = compiled(rule.pattern)
             for piece in marked[number]:
                 for start, end, find in _matches(rule, pattern, piece.row):
                     if _claim(piece.claimed, start, end):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -92,6 +93,7 @@ async def test_a_killed_worker_is_transient_and_the_next_call_starts_another(tmp
 PARENT = """
 import asyncio, sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from l07.backends.worker import ProcessCurator
 
@@ -128,6 +130,17 @@ def test_importing_the_worker_brings_in_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+async def test_a_build_has_no_use_for_pandas(tmp_path: Path) -> None:
+    """Arrow imports it where it can, which costs a process more than 600 rows."""
+    assert find_spec("pandas"), "a library of the training extra that the tests need"
+    async with ProcessCurator() as curator:
+        assert (await curator.build(a_request(tmp_path / "a"))).version
+        (worker,) = [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
+        mapped = Path(f"/proc/{worker.pid}/maps").read_text("utf-8")
+    assert "/pyarrow/" in mapped
+    assert "/pandas/" not in mapped
 
 
 def test_what_a_build_left_in_a_cycle_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Trees in whole numbers: they learn, and what is compiled says the same to the last bit."""
 
+import math
 import os
 import random
 
@@ -80,3 +81,10 @@ def test_of_one_kind_alone_half_says_nothing() -> None:
     codes = np.zeros((40, 2), np.uint8)
     scores = log_odds(codes, np.arange(40) < 10, codes[:3], Growth(5))
     assert scores == pytest.approx(np.log(10 / 30), abs=1e-4)
+
+
+def test_a_chance_is_the_logistic_function_of_its_score() -> None:
+    """As Python's exponential tells it, to the last part."""
+    chance = [1 / (1 + math.exp(-number / 1024)) for number in range(-8192, 8193)]
+    assert growing.CHANCE.tolist() == [round(p * 4096) for p in chance]
+    assert growing.WEIGHT.tolist() == [max(1, round(p * (1 - p) * 4096)) for p in chance]
