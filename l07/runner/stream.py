@@ -50,6 +50,7 @@ class Stream:
     slice_records: int = 250
     ahead: int = 2000  # records that are fetched before their turn, about 4 MB
     flights: int = 2  # batches under way: while one is worked on, the next lies at the server's door
+    turns: int = 2  # of the loop, for a batch to be on its way before the decoder takes the processor: the buffer's
     logs: Mapping[TopicPartition, str] = field(default_factory=dict)  # by name, as `start` last found them
     clock: Callable[[], float] = time.monotonic
     lost: set[TopicPartition] = field(default_factory=set)  # to go back
@@ -60,6 +61,7 @@ class Stream:
     _waiting: dict[TopicPartition, deque[Slice]] = field(default_factory=dict)
     _decoded: Work | None = None
     _flying: dict["asyncio.Task[Applied]", Work] = field(default_factory=dict)
+    _landed: "asyncio.Future[None] | None" = None  # somebody waits for the next answer
     _applied: dict[TopicPartition, int] = field(default_factory=dict)
     _committed_at: float = 0.0
     _rebalances: int = 0
@@ -84,7 +86,7 @@ class Stream:
             return Done()
         if self._decoded is None:
             self._decoded = self._next()
-        await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+        await self._first_answer()
         return await self._land()
 
     async def finish(self) -> Done:
@@ -171,8 +173,21 @@ class Stream:
                 self._decoded = work
                 return
             self._decoded = None
-            self._flying[asyncio.create_task(timed_apply(self.buffer, work.batch))] = work
-            await _let_go()
+            flight = asyncio.create_task(timed_apply(self.buffer, work.batch))
+            flight.add_done_callback(self._answered)
+            self._flying[flight] = work
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+
+    async def _first_answer(self) -> None:
+        """`asyncio.wait` for the first does the same, and looks at all of them four times."""
+        if not any(task.done() for task in self._flying):
+            self._landed = asyncio.get_running_loop().create_future()
+            await self._landed
+
+    def _answered(self, _: "asyncio.Task[Applied]") -> None:
+        if self._landed is not None and not self._landed.done():
+            self._landed.set_result(None)
 
     def _next(self) -> Work | None:
         """The next records of partitions in turn, one full batch where there are so many; of partitions with nothing under
@@ -271,12 +286,6 @@ class Stream:
             await self.sub.commit(offsets)
         except Transient as err:  # only lag tools read it; the next commit is as good
             log.warning("commit_failed", extra={"code": err.code, "why": err.message})
-
-
-async def _let_go() -> None:
-    """Enough turns of the loop for a batch to be on its way to the server before the decoder takes the processor."""
-    for _ in range(3):  # the call, a shard's, and the task in which it is never cancelled
-        await asyncio.sleep(0)
 
 
 def divided(slice_: Slice, size: int) -> tuple[Slice, Slice | None]:

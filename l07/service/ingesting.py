@@ -238,7 +238,8 @@ async def opened_ingest(
         if text := await forget.disagreement(erasures, buffer):
             raise ErasuresElsewhere(text)
         rules = replace(ingest_rules(settings, cluster=bus.cluster), tombstones=erasures.tombstones)
-        stream = Stream(source, buffer, start, rules=rules, slice_records=settings.ingest.slice_records, logs=logs)
+        records, turns = settings.ingest.slice_records, buffer.turns
+        stream = Stream(source, buffer, start, rules=rules, slice_records=records, logs=logs, turns=turns)
         watch = Watch(
             bus, buffer, stream, halts or Halts(), health or Health("ingest", stall_s=settings.health.stall_s),
             input_topics(settings), pressure_rules(settings), settings.backpressure, settings.health,

@@ -143,11 +143,8 @@ async def test_bodies_that_a_dead_owner_left_on_the_way_are_nobody_s(client: Any
 async def test_two_steps_that_draw_one_name_do_not_meet(
     client: Any, buffer: RedisBuffer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Same:
-        hex = "0" * 32
-
     with monkeypatch.context() as patch:
-        patch.setattr("l07.backends.redis.buffer.uuid4", Same)
+        patch.setattr("l07.backends.redis.buffer.token_hex", lambda size: "0" * 2 * size)
         await buffer.apply(a_batch((TRACES, [a_trace("1")])))
         with pytest.raises(errors.BufferUnavailable, match="L07AGAIN"):
             await buffer.apply(a_batch((TRACES, [a_trace("2")]), start={TRACES: 1}))

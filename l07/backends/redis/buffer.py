@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
 from l07.backends.redis import erasing, wire
-from l07.backends.redis.client import Client, answer, call_function, each, send, takes_written, transact
+from l07.backends.redis.client import Client, answer, call_function, direct, each, send, takes_written, transact
 from l07.backends.redis.fates import said
 from l07.backends.redis.packing import Written
 from l07.backends.redis.rights import needed
@@ -58,6 +58,7 @@ class RedisBuffer:
     ) -> None:
         text = script() if text is None else text
         self._client = client
+        self.turns = 1 if takes_written(client) else 2  # `answer` makes a task
         self._tag = tag_of(name, shard)
         self._heard = f"{self._tag}:heard"
         self._rules = rules.packed()
@@ -118,11 +119,12 @@ class RedisBuffer:
             BadBatch: E7458, the batch breaks the port's contract; nothing was done.
             BufferUnavailable: E7450, unknown whether it was done: apply it again.
             BufferFull: E7454; BufferReadOnly: E7455; nothing was done."""
-        step = wire.step_of(batch, uuid4().hex[: wire.SLICE], written=takes_written(self._client))
+        whole = takes_written(self._client)
+        step = wire.step_of(batch, token_hex(wire.SLICE // 2), written=whole)
         if not batch.parts:
             return Applied()
         began = time.perf_counter()
-        refused, net, sealed = await answer(self._apply(step))
+        refused, net, sealed = await (direct if whole else answer)(self._apply(step))
         seconds = time.perf_counter() - began
         counts = {name: n for name, n in wire.pairs(net).items() if name != "consumed" and n}
         where = {TopicPartition.parse(tp): offset for tp, offset in wire.pairs(refused).items()}
@@ -288,9 +290,9 @@ class RedisBuffer:
             return await self._transaction(step)
         except ResponseError as err:
             if "Function not found" not in said(err):
-                await send(self._client, "UNLINK", f"{self._tag}:in")  # else it lies there until the next step
+                await answer(send(self._client, "UNLINK", f"{self._tag}:in"))  # else it lies there until the next step
                 raise
-        await call_function(self._client, self._library, self._words("hello", self._rules))
+        await answer(call_function(self._client, self._library, self._words("hello", self._rules)))
         return await self._transaction(step)
 
     async def _transaction(self, step: wire.Step) -> Any:

@@ -71,6 +71,8 @@ class OneServer(aioredis.Redis):
         if not self._resting:
             return await pool.get_connection()
         connection = self._resting.pop()
+        if connection.rests():
+            return connection
         try:
             await pool.ensure_connection(connection)
         except BaseException:
@@ -157,6 +159,16 @@ async def send(client: Client, *words: str | bytes | int) -> Any:
     """One command, as the library takes it; what it raises is the library's."""
     untyped: Any = client
     return await untyped.execute_command(*words)
+
+
+async def direct(call: Coroutine[Any, Any, T]) -> T:
+    """Wait for a call of `OneServer.step`, which may be cancelled: it closes its connection then. What it did is not known.
+
+    Raises the fate of what the library raised."""
+    try:
+        return await call
+    except CAUGHT as err:
+        raise fate_of(err) from err
 
 
 async def answer(call: Coroutine[Any, Any, T]) -> T:
