@@ -179,7 +179,10 @@ class Trail:
 class ExampleBuffer(Protocol):
     """Joins halves in any order, counts, seals. One atomic step a call."""
 
-    turns: int  # of the event loop, from an `apply` in a task of its own until it is on its way to the server
+    @property
+    def turns(self) -> int:
+        """Of the event loop, from an `apply` in a task of its own until it is on its way to the server."""
+        ...
 
     async def positions(self) -> Mapping[TopicPartition, Position]:
         """Where each known partition stands; with several shards the smallest of them."""

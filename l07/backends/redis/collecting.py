@@ -30,14 +30,17 @@ class Collector:
     async def answers(self, count: int, limit_s: float | None) -> list[Any]:
         """Raises what the library raises: Closed when the server hangs up, NoAnswer after `limit_s`. Whoever is cancelled here,
         or gets an error, closes the connection: the answers that are missing would be the next one's."""
-        if (failure := self.stream.exception()) is not None:
+        stream: Any = self.stream
+        if (failure := stream.exception()) is not None:
             raise failure
-        if self.stream.at_eof():
-            raise Closed("the server closed the connection")
         loop = asyncio.get_running_loop()
         self._found, self._count, self._all = [], count, loop.create_future()
         late = loop.call_later(limit_s, self._too_late) if limit_s else None
         try:
+            if stream._buffer:  # it came before anybody waited
+                self.feed_data(await stream.read(len(stream._buffer)))
+            if stream._eof:
+                self._ended(Closed("the server closed the connection"))
             await self._all
             return self._found
         finally:

@@ -63,7 +63,10 @@ class ShardedBuffer:
 
     def __init__(self, shards: Sequence[RedisBuffer]) -> None:
         self._shards = tuple(shards)
-        self.turns = 1 + max(shard.turns for shard in self._shards)  # each in a task of its own
+
+    @property
+    def turns(self) -> int:
+        return 1 + max(shard.turns for shard in self._shards)  # each in a task of its own
 
     @classmethod
     async def open(
