@@ -17,6 +17,7 @@ BY_NAME = (
     "methods",
     "outliers",
     "overhead",
+    "packing",
 )  # minutes: only when it is named
 
 

@@ -27,10 +27,9 @@ from datasets import disable_progress_bars
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from l07.domain.job import JobConfig, LoRAConfig
-from l07.training import base, engine, lora, rows, sft
+from l07.training import base, engine, lora, packing, rows, sft
 from l07.training.checkpoints import Checkpoints
 from l07.training.progress import ProgressFile
 from tests.training.worlds import Bench, rows_of_world
@@ -84,19 +83,19 @@ def batches_of(
     tokenizer: Any, data: Sequence[rows.Tokens], model: Any, config: JobConfig, folder: Path
 ) -> tuple[Any, Any]:
     """The tensors that the engine's run is fed, in order, and its rates: taken from a run of it."""
-    collate, batches = DataCollatorForLanguageModeling.torch_call, []
+    collate, batches = packing.Batches.__call__, []
 
     def recorded(self: Any, examples: Any) -> Any:
         batch = collate(self, examples)
-        batches.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels")})
+        batches.append({name: tensor.clone() for name, tensor in batch.items()})
         return batch
 
-    DataCollatorForLanguageModeling.torch_call = recorded
+    packing.Batches.__call__ = recorded  # type: ignore[method-assign]
     try:
         run = engine.Run(config, 0, config.max_steps or 1, ProgressFile(folder), Checkpoints(folder / "kept", "job"))
         told = sft.train(model, tokenizer, sft.Data(data, []), run)
     finally:
-        DataCollatorForLanguageModeling.torch_call = collate
+        packing.Batches.__call__ = collate  # type: ignore[method-assign]
     rates = [point["learning_rate"] for point in told["losses"]]
     return batches[: len(rates)], rates
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from l07.domain.hardware import CHOICES
 from l07.errors import JobMoveRefused
 
 
@@ -73,6 +74,12 @@ class JobConfig:
     clip: float = 1.0  # largest norm of a gradient
     early_stop: int = 2  # looks at the validation split without improvement
     adapter: str = "lora"
+    device: str = "auto"  # from here on as in `domain/hardware.py`
+    precision: str = "auto"
+    attention: str = "auto"
+    gradient_checkpointing: str = "auto"
+    compile: str = "auto"
+    packing: str = "auto"  # rows of a step behind each other; none sees another
 
     def __post_init__(self) -> None:
         lora = self.lora_config
@@ -82,6 +89,7 @@ class JobConfig:
             "clip": self.clip > 0, "early_stop": self.early_stop >= 1,
             "rank": lora.rank >= 1, "alpha": lora.alpha >= 1, "dropout": 0 <= lora.dropout < 1,
             "kind": lora.kind in KINDS, "adapter": self.adapter in ADAPTERS,
+            **{name: getattr(self, name) in allowed for name, allowed in CHOICES.items()},
         }  # fmt: skip
         wrong = [name for name, fits in bounds.items() if not fits]
         if wrong:
@@ -97,6 +105,7 @@ class JobConfig:
             "max_steps": self.max_steps, "clip": self.clip, "early_stop": self.early_stop,
             "lora": {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "embeddings": lora.embeddings, **kind},
             **({"adapter": self.adapter} if self.adapter != "lora" else {}),
+            **{name: value for name in CHOICES if (value := getattr(self, name)) != "auto"},
         }  # fmt: skip
 
     @classmethod
@@ -135,14 +144,17 @@ def job_id(
     canaries: int = 0,
     options: Mapping[str, float] | None = None,
     own: Mapping[str, Any] | None = None,
+    gpus: Sequence[str] = (),
 ) -> str:
     """A job's id follows from all that its weights follow from, so the same job asked for twice is one job.
 
     `own`: what the method is told beside its options, such as the rules of preference pairs.
-    `threads` and `versions` count: another thread count or library version sums in another order and gives other weights."""
+    `threads` and `versions` count: another thread count or library version sums in another order and gives other weights,
+    and so do `gpus`, models of those that the job may use: what the settings leave open is chosen by them."""
     document = config.document() if isinstance(config, JobConfig) else dict(config)
     parts = [method, dataset_digest, document, base_digest, seed, threads, dict(versions), canaries]
     parts += [dict(part) for part in (options, own) if part]
+    parts += [{"gpus": list(gpus)}] if gpus else []
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return f"job-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -176,6 +176,7 @@ def _training(facts: Facts) -> str:
             *((f"adapter: {name}", value) for name, value in sorted(lora.items())),
             ("seed", lineage.get("seed")),
             ("threads", lineage.get("threads")),
+            *((f"hardware: {name}", value) for name, value in sorted((lineage.get("hardware") or {}).items())),
             ("steps", measured.get("steps")),
             ("mean loss over the run", measured.get("train_loss")),
             ("libraries", _pairs(lineage.get("versions") or {})),

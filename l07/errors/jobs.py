@@ -173,3 +173,9 @@ class TeacherUnfit(ChildError, Poison):
     """A teacher is not the one that a job names, is no language model, or has other tokens than the student."""
 
     code = "E7737"
+
+
+class HardwareUnfit(ChildError, Poison):
+    """A job asks for something that its machine cannot do, such as flash attention without a GPU."""
+
+    code = "E7741"

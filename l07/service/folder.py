@@ -8,6 +8,7 @@ from pathlib import Path
 from l07.backends import open as backends
 from l07.backends.lock import DataLock
 from l07.domain.erasure import Tombstones
+from l07.domain.hardware import CHOICES
 from l07.domain.job import JobConfig
 from l07.ports import ArtifactStore, Curator, Ledger, Trainer
 from l07.service.ingesting import open_erasures
@@ -87,6 +88,7 @@ def with_config(settings: Settings, config: JobConfig | None) -> Settings:
             "early_stop": config.early_stop,
             "adapter": config.adapter,
             "lora": lora,
+            **{name: getattr(config, name) for name in CHOICES},
         }
     )
     return settings.model_copy(update={"training": training})

@@ -42,6 +42,23 @@ class Training(Group):
         description="qlora: over a base in 4 bits, needs a CUDA GPU and bitsandbytes; full: all weights, only `sft`; unset: lora",
     )
     lora: Lora = Field(default_factory=Lora)
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="auto: bf16 on a CUDA GPU since Ampere, else fp32; fp16 needs a CUDA GPU since Volta. Weights that move stay in fp32",
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto",
+        description="auto: flash_attention_2 where flash-attn is installed and the GPU and precision allow it, else sdpa",
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto", description="activations are computed again, not kept; auto: where the job would not fit otherwise"
+    )
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: off")
+    packing: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="rows of a step behind each other in one sequence, none sees another; only `sft`; auto: on, unless the base would let them",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores. Part of the job's id")
     timeout_s: float = Field(
         86400, gt=0, description="an attempt that takes longer is ended; the next one goes on from its last checkpoint"

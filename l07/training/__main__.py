@@ -71,6 +71,8 @@ def _prepare_process(job: Mapping[str, Any]) -> None:
     os.environ.update(
         OMP_NUM_THREADS=str(job.get("threads") or 1),
         HF_HUB_OFFLINE="1",
+        CUBLAS_WORKSPACE_CONFIG=":4096:8",  # without, torch refuses to multiply deterministically on a GPU
+        FLASH_ATTENTION_DETERMINISTIC="1",
         TOKENIZERS_PARALLELISM="false",
         HF_HUB_DISABLE_TELEMETRY="1",
     )

@@ -52,8 +52,11 @@ def about(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
-def load(folder: Path, *, in_4_bits: bool = False) -> tuple[Any, Any]:
-    """Model and tokenizer, from safetensors only; `in_4_bits` on a CUDA GPU, by bitsandbytes.
+def load(
+    folder: Path, *, in_4_bits: bool = False, dtype: torch.dtype = torch.float32, attention: str | None = None
+) -> tuple[Any, Any]:
+    """Model and tokenizer, from safetensors only; `in_4_bits` on a CUDA GPU, by bitsandbytes. `attention`: by which
+    implementation, None: transformers' choice.
 
     Raises:
         BaseIncomplete: E7723, a file that cannot be read, or a tokenizer with nothing to pad with."""
@@ -61,9 +64,10 @@ def load(folder: Path, *, in_4_bits: bool = False) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             str(folder),
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
+            **({"attn_implementation": attention} if attention else {}),
             **(_four_bits() if in_4_bits else {}),
         )
     except (ValueError, KeyError, SafetensorError) as err:

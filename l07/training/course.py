@@ -14,10 +14,11 @@ from datasets import disable_progress_bars
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
+from l07.domain.hardware import choose
 from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, QuantisationMissing
-from l07.training import base, lora, rows
+from l07.training import base, hardware, lora, packing, rows
 from l07.training.files import fresh_partial, publish
 from l07.training.progress import ProgressFile
 from l07.training.task import Method, Task, about
@@ -39,13 +40,17 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     partial = fresh_partial(output)
     base.check_base(folder, job["base_digest"])
     rows.check_dataset(Path(job["dataset"]), job["dataset_digest"])
-    facts = base.about(folder)
+    facts, name = base.about(folder), str(job.get("method") or "sft")
     asked = JobConfig.from_document(job["config"], facts.get("recommended"))
-    check_adapter(asked, str(job.get("method") or "sft"))
-    model, tokenizer = base.load(folder, in_4_bits=asked.adapter == "qlora")
+    check_adapter(asked, name)
+    machine = hardware.detect(job.get("memory_limit_bytes"))
+    plan = choose(asked, machine)
+    kind = hardware.frozen_type(plan, asked.adapter)
+    model, tokenizer = base.load(folder, in_4_bits=asked.adapter == "qlora", dtype=kind, attention=plan.attention)
+    plan = replace(plan, packing=name == "sft" and packing.allowed(plan, model, asked.packing))
     rows.check_template(tokenizer)
     config = fitted(asked, base.context(model))
-    task = Task(job, job_dir, config, options, tokenizer, str(facts.get("name", folder.name)), progress)
+    task = Task(job, job_dir, config, options, tokenizer, str(facts.get("name", folder.name)), progress, plan)
     progress.state("PREPARING_DATA")
     data, counts = method.prepare(task)
     rmtree(task.cache, ignore_errors=True)
@@ -60,6 +65,7 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
         "attempt": job.get("attempt"),
         "rows": counts,
         "config": config.document(),
+        "hardware": {"machine": machine.name, **plan.document()},
         "options": dict(options),
         "versions": {name: version(name) for name in LIBRARIES},
         "files": files,

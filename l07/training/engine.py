@@ -11,6 +11,7 @@ import torch
 from transformers import PrinterCallback
 
 from l07.domain import checkpoint
+from l07.domain.hardware import Plan
 from l07.domain.job import JobConfig
 from l07.errors import ChildError, LossNotFinite
 from l07.training.checkpoints import Checkpoints
@@ -36,6 +37,7 @@ class Run:
     every: Every = field(default_factory=Every)
     best_by: str = "eval_loss"
     curves: Sequence[str] = ()
+    plan: Plan = field(default_factory=Plan)
 
     @classmethod
     def of(cls, task: Task, *, rows: int, curves: Sequence[str] = (), stride: int = 1) -> "Run":
@@ -53,7 +55,7 @@ class Run:
         rate = task.config.learning_rate * task.options.get("rate_scale", 1)
         config = replace(task.config, learning_rate=rate)
         count = int(min(steps(config, rows), task.options.get("steps", math.inf)))
-        return cls(config, task.seed, count, task.progress, kept, every, curves=curves)
+        return cls(config, task.seed, count, task.progress, kept, every, curves=curves, plan=task.plan)
 
     @property
     def micro_batch_size(self) -> int:
@@ -73,15 +75,18 @@ def steps(config: JobConfig, rows: int) -> int:
 
 def arguments(kind: type, run: Run, **own: Any) -> Any:
     """Training arguments of the class `kind` ("SFTConfig"): what all methods share; `own` is added, or stands in its place."""
-    config, micro = run.config, run.micro_batch_size
+    config, micro, plan = run.config, run.micro_batch_size, run.plan
     shared: dict[str, Any] = {
         "output_dir": "/nonexistent",  # nothing is saved by transformers, so nothing pickled can appear
         "save_strategy": "no",
         "report_to": "none",
-        "use_cpu": not torch.cuda.is_available(),
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "dataloader_pin_memory": False,
+        "use_cpu": plan.device == "cpu",
+        "bf16": plan.precision == "bf16",
+        "fp16": plan.precision == "fp16",
+        "gradient_checkpointing": plan.gradient_checkpointing,
+        **({"gradient_checkpointing_kwargs": {"use_reentrant": False}} if plan.gradient_checkpointing else {}),
+        "torch_compile": plan.compile,
+        "dataloader_pin_memory": plan.device == "cuda",
         "disable_tqdm": True,
         "seed": run.seed,
         "data_seed": run.seed,

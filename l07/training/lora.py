@@ -33,6 +33,9 @@ def attach(model: Any, config: LoRAConfig, *, base_name: str, base_digest: str, 
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     adapted = get_peft_model(model, lora)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # of a base in half precision, embeddings that are trained whole
     # a local path would differ from machine to machine and say nothing elsewhere; the digest finds the base anywhere
     settings = adapted.peft_config["default"]
     settings.base_model_name_or_path, settings.revision = base_name, base_digest

@@ -150,6 +150,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         documents = {
             "trainer_state": _plain(asdict(trainer.state)), "optimizer": values, "scheduler": scheduler, "rng": {**now, **epoch},
             "run": run, "parts": {name: dict(kept[0]) for name, kept in parts.items()},
+            **({"scaler": scaler.state_dict()} if (scaler := trainer.accelerator.scaler) else {}),
         }  # fmt: skip
         return State(trainer.state.global_step, tensors, documents)
 
@@ -167,6 +168,12 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
     def load_optimizer(self) -> None:
         assert self._resumed is not None
         _put_back(self._trainer, self._resumed)
+
+    def load_scaler(self) -> None:
+        """Of the loss, in fp16; other formats have none."""
+        assert self._resumed is not None
+        if "scaler" in self._resumed.documents:
+            self._trainer.accelerator.scaler.load_state_dict(self._resumed.documents["scaler"])
 
     def load_generators(self) -> None:
         self._restore("now")
@@ -223,7 +230,8 @@ class Exact:
             self.keeper.load_optimizer()
 
     def _load_scaler(self, checkpoint: str | None) -> None:
-        """There is none: nothing trains in 16-bit floats of the old kind."""
+        if checkpoint is not None:
+            self.keeper.load_scaler()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

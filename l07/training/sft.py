@@ -3,7 +3,7 @@
 Source: Ouyang et al., "InstructGPT" (2022), section 3, step 1, as TRL's SFTTrainer does it. Departures: loss on the
 assistant's turns only, its logits made only there; LoRA, if not told otherwise; the weights kept are those with the lowest
 loss on the validation split; rows in the order of the version's curriculum where the option `curriculum` asks for it
-(`sequence.py`).
+(`sequence.py`); the rows of a step behind each other where that is faster (`packing.py`).
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from trl import SFTConfig, SFTTrainer
 
 from l07.domain.canary import as_messages, canaries
 from l07.errors import NothingToTrainOn
-from l07.training import engine, rows, sequence
+from l07.training import engine, packing, rows, sequence
 from l07.training.engine import Run
+from l07.training.scoring import pad_of
 from l07.training.task import Task, adapter
 
 attach = adapter
@@ -60,6 +61,7 @@ def prepare(task: Task) -> tuple[Data, dict[str, int]]:
         "empty": good.empty,
         "canaries": len(extra.rows),
         "validation": len(held.rows),
+        **({"packed": len(good.rows) + len(extra.rows)} if task.plan.packing else {}),
     }
     train = sequence.spread(good.rows, extra.rows) if which else [*good.rows, *extra.rows]
     return Data(train, held.rows, in_order=which > 0), counts
@@ -79,7 +81,7 @@ def train(model: Any, tokenizer: Any, data: Data, run: Run) -> dict[str, Any]:
         SFTConfig,
         run,
         max_length=run.config.max_length,
-        packing=False,
+        packing=False,  # TRL's; ours is the layout of a batch
         # by length, rows of one batch are about as long: less padding
         train_sampling_strategy="sequential" if data.in_order else "group_by_length",
         dataset_kwargs={"skip_prepare_dataset": True},  # the labels are ours
@@ -93,6 +95,9 @@ def train(model: Any, tokenizer: Any, data: Data, run: Run) -> dict[str, Any]:
         train_dataset=_table(data.train),
         eval_dataset=_table(data.validation) if data.validation else None,
         processing_class=tokenizer,
+        data_collator=packing.Batches(
+            pad_of(tokenizer), packed=run.plan.packing, one_line=run.plan.attention.startswith("flash")
+        ),
     )
 
 
@@ -101,13 +106,22 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types that hol
     way back, and with them an entropy and an accuracy that nobody reads: that saves memory where a vocabulary is large
     beside a model, and took half the time of a tiny one."""
 
+    data_collator: packing.Batches
+
+    def get_eval_dataloader(self, *given: Any, **named: Any) -> Any:
+        ours = self.data_collator
+        self.data_collator = ours.padded()
+        try:
+            return super().get_eval_dataloader(*given, **named)
+        finally:
+            self.data_collator = ours
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         wanted = functional.pad(inputs["labels"][:, 1:], (0, 1), value=rows.IGNORED)
         places = (wanted != rows.IGNORED).any(dim=0).nonzero().squeeze(1)
-        read = {name: value for name, value in inputs.items() if name != "labels"}
-        outputs = model(**read, logits_to_keep=places, use_cache=False)
+        outputs = model(**packing.read(inputs), logits_to_keep=places, use_cache=False)
         logits, wanted = outputs.logits.flatten(0, 1).float(), wanted[:, places].flatten()
         total = functional.cross_entropy(logits, wanted, ignore_index=rows.IGNORED, reduction="sum")
         counted = (wanted != rows.IGNORED).sum() if num_items_in_batch is None else num_items_in_batch

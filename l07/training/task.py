@@ -1,10 +1,11 @@
 """What a training method is given, and what it must have: one file a method, called by `course.py` and by nobody else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from l07.domain.hardware import Plan
 from l07.domain.job import JobConfig
 from l07.training import lora
 from l07.training.progress import ProgressFile
@@ -21,6 +22,7 @@ class Task:
     tokenizer: Any
     base_name: str
     progress: ProgressFile
+    plan: Plan = field(default_factory=Plan)
 
     @property
     def dataset(self) -> Path:

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from l07.domain.base import effective_config
+from l07.domain.hardware import CHOICES
 from l07.domain.job import job_id
 from l07.domain.methods import check_method
 from l07.pipeline.bases import LIBRARIES, Base, known_base, library_version
@@ -14,8 +16,22 @@ from l07.ports import ArtifactStore
 from l07.settings import Settings
 
 CONFIG = frozenset(
-    {"learning_rate", "batch_size", "epochs", "max_length", "max_steps", "clip", "early_stop", "adapter", "lora"}
+    {
+        "learning_rate",
+        "batch_size",
+        "epochs",
+        "max_length",
+        "max_steps",
+        "clip",
+        "early_stop",
+        "adapter",
+        "lora",
+        *CHOICES,
+    }
 )  # of the settings, what a base may recommend and a job's id follows from
+
+
+NVIDIA = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +72,24 @@ def identify(
         method=method,
         canaries=training.canaries,
         options=options,
+        gpus=gpus(training.device),
         own=own
         | ({"teacher": [taught_by["digest"], taught_by["base_digest"]]} if taught_by else {})
         | ({"reward_model": str(rewarded_by["digest"])} if rewarded_by else {}),
     )
     others = {"teacher": taught_by, "reward_model": rewarded_by}
     return Identity(ident, config, origins, threads, own | {name: dict(one) for name, one in others.items() if one})
+
+
+def gpus(device: str, drivers: Path = NVIDIA) -> list[str]:
+    """Models of the NVIDIA GPUs that a job may use, without torch; none where it was told to use another device."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device not in ("auto", "cuda") or visible in ("", "-1"):
+        return []
+    told = [path.read_text("utf-8", errors="replace") for path in sorted(drivers.glob("*/information"))]
+    return sorted(
+        line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model:")
+    )
 
 
 def own_of(settings: Settings, method: str) -> dict[str, Any]:

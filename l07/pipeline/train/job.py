@@ -258,7 +258,7 @@ async def _completed(
         "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
         "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
         "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
-        **({"changes": result["changes"]} if result.get("changes") else {}),
+        "hardware": result.get("hardware"), **({"changes": result["changes"]} if result.get("changes") else {}),
     }  # fmt: skip
     if taught_by := spec.get("teacher"):
         lineage["teacher"] = {name: taught_by[name] for name in ("model", "job_id", "digest")}

@@ -132,7 +132,8 @@ def test_a_value_out_of_range_is_refused(document: dict[str, object]) -> None:
     "change",
     [
         {"dataset_digest": "e"}, {"config": JobConfig(learning_rate=1e-3)}, {"base_digest": "c"}, {"seed": 8}, {"threads": 2},
-        {"versions": {"torch": "2.14.0"}}, {"method": "dpo"}, {"canaries": 8},
+        {"versions": {"torch": "2.14.0"}}, {"method": "dpo"}, {"canaries": 8}, {"gpus": ["NVIDIA H200"]},
+        {"config": JobConfig(precision="bf16")},
     ],
 )  # fmt: skip
 def test_the_id_changes_with_each_thing_that_changes_the_weights(change: dict[str, object]) -> None:
