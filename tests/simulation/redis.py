@@ -101,6 +101,7 @@ class SimBuffer:
 
     redis: Redis
     process: Process
+    turns = 1
 
     async def _ask(self, name: str, effect: Any, *, writes: bool = True) -> Any:
         def step() -> Any:
