@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FOLDER, PREFIX, MANIFEST, SCHEMA = "checkpoints", "step-", "manifest.json", 1
+LAST_GOOD = "last_good"  # folder of a policy's weights before its checks stopped it, beside job.json
 # What says nothing of the weights: where things lie (their digests count), and how an attempt is worked on.
 _ABOUT = ("attempt", "base", "changes", "checkpoints", "dataset", "memory_limit_bytes", "origins", "output")
 

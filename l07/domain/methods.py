@@ -34,13 +34,13 @@ _RATE = "times `training.learning_rate`, which is meant for supervised fine-tuni
 _BETA = "how dear it is to move away from the base; smaller moves further"
 
 
-def _policy(*, beta: float) -> Mapping[str, Option]:
+def _policy(*, beta: float, rate_scale: float = 0.5) -> Mapping[str, Option]:
     """Options of a method that asks a policy and rewards what it writes."""
     return {
         "beta": Option(
             beta, 1e-4, 10, "how dear it is to move away from the base, by KL; there is no policy without it"
         ),
-        "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+        "rate_scale": Option(rate_scale, 1e-4, 10, _RATE),
         "steps": Option(60, 1, 100_000, "steps at most; one step asks `training.batch_size` prompts"),
         "generations": Option(8, 2, 64, "answers to one prompt, which are compared with each other"),
         "completion_tokens": Option(48, 1, 4096, "tokens of an answer at most"),
@@ -124,14 +124,14 @@ METHODS: Mapping[str, MethodSpec] = {
         "prompts",
         "a policy by proximal policy optimisation, with a value head",
         {
-            **_policy(beta=0.05),
-            "epochs": Option(4, 1, 64, "times that a step's answers are learned from", whole=True),
-            "minibatches": Option(2, 1, 64, "parts of a step's answers, each a step of the optimiser", whole=True),
+            **_policy(beta=0.05, rate_scale=0.2),
+            "epochs": Option(2, 1, 64, "times that a step's answers are learned from", whole=True),
+            "minibatches": Option(4, 1, 64, "parts of a step's answers, each a step of the optimiser", whole=True),
             "clip": Option(0.2, 0.01, 1, "how far a token's ratio may move in a step to be paid for it"),
             "value_clip": Option(0.2, 0.01, 100, "how far a token's value may move in a step"),
             "value_weight": Option(0.5, 0, 10, "weight of the value head's loss"),
             "gae_lambda": Option(0.95, 0, 1, "0: an advantage is told by the next value alone, 1: by the whole answer"),
-            "target_kl": Option(0.1, 1e-4, 100, "KL to the base that beta is moved to, nats a token"),
+            "target_kl": Option(0.2, 1e-4, 100, "KL to the base that beta is moved to, nats a token"),
             "kl_rate": Option(0.1, 0, 1, "how fast beta follows; 0: it stays"),
         },
     ),

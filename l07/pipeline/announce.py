@@ -8,12 +8,13 @@ dropped or passed over: so whenever an entry is published, all before it were, a
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from l07.errors import MessageTooLarge
+from l07.domain.job_ledger import FAILED
+from l07.errors import BudgetSpent, MessageTooLarge, PolicyOutOfBounds, RewardHacked
 from l07.events import cloudevents, deadletter, outbound
 from l07.events.record import Message
 from l07.ports import Bus, Entry, ExampleBuffer, Ledger, OutboxEntry
@@ -22,6 +23,11 @@ log = logging.getLogger("l07.announce")
 
 MOST, MOST_BYTES = 100, 4_000_000  # of one publish
 MOST_READ = 32  # of the outbox at a time: an entry may be as large as an event
+GUARDS: Mapping[str, str] = {  # of a `training.failed` that is the end of its job: what somebody has to do
+    BudgetSpent.code: "raise the budget that training.failed names and ask for the job again: it goes on from its last checkpoint",
+    PolicyOutOfBounds.code: "look at what the policy wrote and at its curves; its last good weights are kept beside the job",
+    RewardHacked.code: "mend the reward or its reward model; the policy's last good weights are kept beside the job",
+}
 TEXT_KEPT = 1000  # characters of what a cut dead letter says was wrong
 
 
@@ -47,7 +53,7 @@ async def announce(ledgers: Sequence[Ledger], bus: Bus, *, topic: str, prefix: s
     count = 0
     for ledger in ledgers:
         entries = await ledger.entries(after=await ledger.announced())
-        for items in _bounded(_of_entry(entry, topic, prefix) for entry in entries):
+        for items in _bounded(item for entry in entries for item in _items(entry, topic, prefix)):
             count += await _publish(items, bus)
             await ledger.mark_announced(int(items[-1].mark))
     return count
@@ -114,6 +120,21 @@ def _cut_letter(message: Message) -> Message:
     data = msgspec.convert(document["data"], deadletter.DeadLetterData)
     data = msgspec.structs.replace(data, headers=[], key=None, raw=None, message=data.message[:TEXT_KEPT])
     return message._replace(value=msgspec.json.encode({**document, "data": data}))
+
+
+def _items(entry: Entry, topic: str, prefix: str) -> Iterator[_Item]:
+    """What an entry says, behind the alert that it raises: the mark of that is the entry before, so that neither is passed
+    over when they go out in two pieces."""
+    data = entry.body.get("data") or {}
+    todo = GUARDS.get(str(data.get("code"))) if entry.kind == FAILED and not data.get("again") else None
+    if todo is not None:
+        told = outbound.alert(
+            str(data["code"]), "error", stopped=f"the training job {data['job_id']} of track {data['track']}", todo=todo,
+            at=entry.at, cause=f"{entry.ledger}/{entry.number}",
+        )  # fmt: skip
+        message = cloudevents.encode(told, topic=topic, prefix=prefix)
+        yield _Item(entry.number - 1, message, lambda: message)
+    yield _of_entry(entry, topic, prefix)
 
 
 def _of_entry(entry: Entry, topic: str, prefix: str) -> _Item:

@@ -71,6 +71,13 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(own / name, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Of a failed job: what an attempt could go on from, and its last good weights. Why it failed and what it took stay."""
+    _clear(folder)
+    for own in folder.glob("attempt-*"):
+        shutil.rmtree(own / checkpoint.LAST_GOOD, ignore_errors=True)
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """The folders in which attempts have left checkpoints, oldest attempt first."""
     owned = (own / checkpoint.FOLDER for own in folder.glob("attempt-*"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from l07.domain.checkpoint import LAST_GOOD
 from l07.domain.statistics import mcnemar
 from l07.errors import L07Error, PolicyOutOfBounds, RewardHacked
 from l07.training import lora
@@ -31,7 +32,6 @@ LOOKS = 4  # at held-out places, over a whole run, beside the first
 PLACES = 96  # at most, that are asked in a look
 STEPS = 5  # of which a measure is the mean, so that one odd batch stops nothing
 SURE = 0.01  # chance at which as many calls would get lost by luck
-KEPT = "last_good"  # folder beside job.json
 
 
 LENGTH = "completions/mean_length"
@@ -145,7 +145,7 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         with torch.no_grad():
             for name, weight in moving(self._model):
                 weight.copy_(weights[name])
-        folder = self._task.job_dir / KEPT
+        folder = self._task.job_dir / LAST_GOOD
         shutil.rmtree(folder, ignore_errors=True)
         lora.save(self._model, folder, {**about(self._task), "step": good})
         raise kind(f"{what} (step {step}); the weights of step {good} are in {folder.name}", step=step, last_good=good)

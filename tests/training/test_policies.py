@@ -16,6 +16,7 @@ import torch
 
 from l07.backends.child import ChildTrainer
 from l07.backends.store import FolderStore
+from l07.domain.checkpoint import LAST_GOOD
 from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, PolicyOutOfBounds, RewardHacked, RewardModelUnfit
@@ -241,6 +242,6 @@ def test_a_reward_that_pays_for_length_is_stopped(
         cheated(bench, tmp_path, lambda _: lambda ids: len(ids) / 10, monkeypatch)
     assert caught.value.code in ("E7312", "E7313")
     assert "step" in caught.value.message
-    assert {path.name for path in (tmp_path / checks.KEPT).iterdir()} >= {"adapter_model.safetensors", "l07.json"}
-    kept = json.loads((tmp_path / checks.KEPT / "l07.json").read_text("utf-8"))
+    assert {path.name for path in (tmp_path / LAST_GOOD).iterdir()} >= {"adapter_model.safetensors", "l07.json"}
+    kept = json.loads((tmp_path / LAST_GOOD / "l07.json").read_text("utf-8"))
     assert kept["step"] < 24, "the weights of a look before the breach"

@@ -19,7 +19,7 @@ from l07.errors import AttemptsUsedUp, ChildError, ChildPreempted, ChildTimedOut
 from l07.pipeline import attempts, release
 from l07.pipeline.bases import Base, prepare_base
 from l07.pipeline.parentage import parents_of
-from l07.pipeline.train import budget, retry, rewarding, teaching
+from l07.pipeline.train import budget, retry, rewarding, sweep, teaching
 from l07.pipeline.train.due import Queued, check, preempted, record
 from l07.pipeline.train.identity import identify
 from l07.pipeline.train.telling import Nobody, about
@@ -210,7 +210,8 @@ async def _begin(
         "data": data,
         "queued": job.key,
     }
-    await desk.record(job, "training.started", f"{spec['job_id']}/{attempt}", body, at=at)
+    number = own.name.removeprefix("attempt-")  # of all who asked for the job; `attempt` begins anew with each
+    await desk.record(job, "training.started", f"{spec['job_id']}/{number}", body, at=at)
     return own
 
 
@@ -324,6 +325,7 @@ async def _failed(job: Queued, ident: str, err: ChildError, desk: Desk, *, attem
         body["data"] |= _spent(desk.store.path(f"jobs/{ident}"), desk)
     await desk.record(job, "training.failed", f"{ident}/{job.key}", body)
     await _ended(job, ident, "FAILED", desk)
+    await sweep.sweep(job.track, jobs=desk.jobs, store=desk.store)
 
 
 async def _again(job: Queued, ident: str, err: ChildError, change: Change, desk: Desk, *, attempts: int) -> None:

@@ -273,3 +273,63 @@ async def test_whatever_several_relays_do_first_occurrences_keep_their_order(see
     log = await schedule(seed)
     for track in "ab":
         assert first_occurrences(log, track) == [f"{track}-{number}" for number in range(1, 21)]
+
+
+GUARDED = ("E7730", "E7312", "E7313")
+
+
+async def a_guarded_ledger(code: str, *, again: bool = False) -> MemoryLedger:
+    ledger, body = MemoryLedger("jobs"), failed(0)
+    body["data"] = {**body["data"], "code": code, "again": again}  # type: ignore[dict-item]
+    await ledger.append("training.failed", "job-0", body, at=AT)
+    return ledger
+
+
+def types(bus: MemoryBus) -> list[str]:
+    return [json.loads(record.value or b"")["type"] for record in bus.topics["learning.events"]]
+
+
+@pytest.mark.parametrize("code", GUARDED)
+async def test_a_job_that_a_guard_stopped_raises_an_alert(code: str) -> None:
+    bus, ledger = MemoryBus(), await a_guarded_ledger(code)
+    assert await announce([ledger], bus, topic="learning.events") == 2
+    assert types(bus) == ["learning.alert", "training.failed"]
+    told = json.loads(bus.topics["learning.events"][0].value or b"")["data"]
+    assert (told["code"], told["severity"]) == (code, "error")
+    assert "job-0" in told["stopped"]
+    assert told["todo"]
+
+
+async def test_an_alert_is_repeated_under_its_id_and_never_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off between alert and event, both go out again; the cursor did not pass the entry."""
+    monkeypatch.setattr(module, "MOST", 1)
+    bus, ledger = MemoryBus(), await a_guarded_ledger("E7730")
+    failing = FailsAfter(bus, 1)
+    with pytest.raises(BusUnavailable):
+        await announce([ledger], failing, topic="learning.events")  # type: ignore[arg-type]
+    assert (types(bus), ledger.cursor) == (["learning.alert"], 0)
+    await announce([ledger], bus, topic="learning.events")
+    assert types(bus) == ["learning.alert", "learning.alert", "training.failed"]
+    first, again = bus.topics["learning.events"][:2]
+    assert (first.key, first.value) == (again.key, again.value)
+
+
+@pytest.mark.parametrize(("code", "again"), [("E7700", False), ("E7730", True)])
+async def test_any_other_failure_raises_none(code: str, again: bool) -> None:
+    bus = MemoryBus()
+    await announce([await a_guarded_ledger(code, again=again)], bus, topic="learning.events")
+    assert types(bus) == ["training.failed"]
+
+
+@dataclass
+class FailsAfter:
+    """A bus that is down once it has taken `most` messages."""
+
+    bus: MemoryBus
+    most: int
+
+    async def publish(self, messages: Any) -> None:
+        if self.most <= 0:
+            raise BusUnavailable("down")
+        self.most -= len(messages)
+        await self.bus.publish(messages)

@@ -135,6 +135,7 @@ async def test_asked_for_again_with_a_larger_budget_the_same_job_goes_on(tmp_pat
     assert last(bench, "training.completed")["spent_s"] == 14.0
     started = [line.body["data"]["job_id"] for line in bench.jobs.lines if line.kind == "training.started"]
     assert len(set(started)) == 1
+    assert len(started) == 2, "each attempt is told"
 
 
 async def test_a_spent_budget_begins_no_attempt(tmp_path: Path) -> None:
