@@ -106,6 +106,9 @@ def _keep_one_heap() -> None:
     own pool most of all, were a seventh of it. Arrow looks at its variable when it is imported."""
     if keep_freed_memory(ALL):
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # of numpy, for products of matrices; here they would only wait, and spin
 
 
 def _keep_arrow_alone() -> None:

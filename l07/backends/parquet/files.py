@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -100,7 +101,10 @@ def batches_of(path: Path, rows: int = AT_ONCE) -> Iterator[pa.RecordBatch]:
 
 
 def write_json(value: Any, path: Path) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+    """One blank a level. `json` indents in Python, which takes ten times as long."""
+    path.write_bytes(
+        msgspec.json.format(json.dumps(value, sort_keys=True, ensure_ascii=False).encode(), indent=1) + b"\n"
+    )
 
 
 def link(old: Path, new: Path) -> None:

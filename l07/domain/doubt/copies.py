@@ -42,17 +42,23 @@ class Copy(NamedTuple):
 
 
 class CountBoundCache(Generic[Value]):
-    """What follows from texts alone, by their digests, so that nobody reads them twice; the oldest go."""
+    """What follows from texts alone, by their digests, so that nobody reads them twice; those go that nobody has asked for
+    the longest."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        """`most`: REMEMBERED, if it is 0."""
+        self._most = most
         self._known: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, name: Hashable) -> Value | None:
-        return self._known.get(name)
+        found = self._known.get(name)
+        if found is not None:
+            self._known.move_to_end(name)
+        return found
 
     def put(self, name: Hashable, value: Value) -> None:
         self._known[name] = value
-        if len(self._known) > REMEMBERED:
+        if len(self._known) > (self._most or REMEMBERED):
             self._known.popitem(last=False)
 
 

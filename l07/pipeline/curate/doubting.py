@@ -50,10 +50,15 @@ class _Texts:
         return {key: self._held[key] for key in keys if key in self._held}
 
     def remember(self, new: Mapping[str, int]) -> None:
-        """Those that were asked for, for the next builds of this process. `new`: 64 bits of each new one's digest."""
+        """Those that were asked for, for the next builds of this process, also those whose copies are known: they are made anew
+        when another run comes beside them. `new`: 64 bits of each new one's digest."""
         content = self._work.roll.columns.content
-        for key in sorted(self._asked & self._held.keys()):
-            COPIED.put((key, new[key] if key in new else int(content[self._rows[key]])), self._held[key])
+        for key in sorted(self._asked):
+            name = key, new[key] if key in new else int(content[self._rows[key]])
+            if key in self._held:
+                COPIED.put(name, self._held[key])
+            else:
+                COPIED.keep(name)
 
 
 def doubt(work: Work) -> None:

@@ -16,7 +16,9 @@ TEXTS = 600  # of new accepted rows of a source that are held: more than are cop
 Source = tuple[str, str]  # source, domain
 _Held = tuple[int, str, Run]  # the rank, negative; the key; the text
 
-_READ: CountBoundCache[bytes] = CountBoundCache()  # by key and 64 bits of the content's digest
+# By key and 64 bits of the content's digest; half a kilobyte each. A build of 10,000 rows asks for those of the build before, and
+# for older ones of sources that bring few.
+_READ: CountBoundCache[bytes] = CountBoundCache(32_000)
 _VALUES = struct.Struct(f"<{len(CONSISTENCY)}d")
 
 

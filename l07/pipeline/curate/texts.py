@@ -40,6 +40,11 @@ class PackedTexts:
         while self._bytes > MOST_BYTES:
             self._bytes -= len(self._packed.popitem(last=False)[1])
 
+    def keep(self, name: Name) -> None:
+        """As one that was asked for; it need not be there."""
+        if name in self._packed:
+            self._packed.move_to_end(name)
+
     def clear(self) -> None:
         self._packed.clear()
         self._bytes = 0

@@ -82,3 +82,11 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         memory.put(number, number)
     assert [memory.get(number) for number in range(5)] == [None, None, 2, 3, 4]
+
+
+def test_who_is_asked_for_is_remembered_longer() -> None:
+    memory: CountBoundCache[int] = CountBoundCache(3)
+    for number in range(5):
+        memory.put(number, number)
+        assert memory.get(0) == 0
+    assert [memory.get(number) for number in range(5)] == [0, None, None, 3, 4]

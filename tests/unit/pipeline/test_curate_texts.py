@@ -38,6 +38,17 @@ def test_the_oldest_go_where_all_are_too_large(monkeypatch: pytest.MonkeyPatch) 
     assert packed.get(("k", 9)) is not None
 
 
+def test_who_is_kept_is_not_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "MOST_BYTES", 5000)
+    packed = PackedTexts()
+    for number in range(4):
+        packed.put(("k", number), Run((), "x" * 1500))
+        packed.keep(("k", 0))
+        packed.keep(("nobody", 0))
+    assert [("k", number) in packed for number in range(4)] == [True, False, True, True]
+    assert ("nobody", 0) not in packed
+
+
 def test_an_erasure_forgets_all_texts() -> None:
     COPIED.put(("somebody", 1), STRANGE)
     forget_kept()
