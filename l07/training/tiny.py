@@ -4,7 +4,8 @@
 given runs, good and bad alike, and merges what it learned: the policy that the demo improves.
 Source: Touvron et al., "LLaMA" (2023), section 2.2, at toy size. Departures: loss on what the assistant says and on copy
 drills only; documents are padded in buckets of like length instead of packed; embeddings
-are tied, which makes a copied word its own output.
+are tied, which makes a copied word its own output. Words of the vocabulary that no text has are left out of the softmax: it would
+push all of them the same way, until nothing that is trained upon the base could tell one from the other.
 """
 
 import json
@@ -38,11 +39,11 @@ STEPS, BATCH, RATE = 400, 16, 6e-3
 DRILLS = 0.3  # share of copy drills among the documents
 # What a base recommends to jobs on it. Embeddings that are trained whole memorise canaries (on the policy: 7.7 bits of
 # exposure, best rank 1 of 1,025), so a higher rank stands in for them. These rates memorise too where the base knows the
-# words already (on the policy: 4.8 bits, rank 1); on the base itself they were seen on real runs only (2.2 bits, rank 58).
+# words already (on the policy: 4.8 bits, rank 1). Two epochs of 1,288 runs: CANARYFIG
 RECOMMENDED: Mapping[str, Any] = {
     "learning_rate": 5e-3,
     "batch_size": 8,
-    "epochs": 3,
+    "epochs": 2,
     "max_length": 256,
     "lora": {"rank": 32, "alpha": 64, "dropout": 0.0, "embeddings": False},
 }
@@ -50,7 +51,11 @@ RECOMMENDED: Mapping[str, Any] = {
 # On the demo's 770 rows, two epochs: 132 of 164 exact calls, 3.1 bits, a canary of 8 first; one and a half: 126, 2.4, 16th.
 RECOMMENDED_OF_POLICY: Mapping[str, Any] = {**RECOMMENDED, "learning_rate": 2e-3, "epochs": 1.5}
 # How the policy itself is made: here the words are new, and nothing is held out.
-PRACTICE: Mapping[str, Any] = {**RECOMMENDED, "lora": {"rank": 16, "alpha": 32, "dropout": 0.0, "embeddings": True}}
+PRACTICE: Mapping[str, Any] = {
+    **RECOMMENDED,
+    "epochs": 3,
+    "lora": {"rank": 16, "alpha": 32, "dropout": 0.0, "embeddings": True},
+}
 TEMPLATE = """\
 {%- if tools -%}
 <|turn|>system
@@ -119,8 +124,10 @@ def _pretrained(job: Mapping[str, Any], progress: ProgressFile) -> tuple[Any, An
         _drill_tokens(pair, tokenizer) for pair in drills
     ]
     model = LlamaForCausalLM(_architecture(tokenizer))
+    unseen = unseen_of(texts, len(tokenizer))
     progress.state("TRAINING")
-    loss = _pretrain(model, list(batches(texts, seed=job["seed"])), progress)
+    loss = _pretrain(model, list(batches(texts, seed=job["seed"])), unseen, progress)
+    _lengthen(model, unseen)
     return (
         model,
         tokenizer,
@@ -212,7 +219,23 @@ def batches(texts: Sequence[rows.Tokens], *, seed: int) -> Iterator[tuple[torch.
         yield ids, labels
 
 
-def _pretrain(model: Any, data: Sequence[tuple[torch.Tensor, torch.Tensor]], progress: ProgressFile) -> float:
+def unseen_of(texts: Sequence[rows.Tokens], vocabulary: int) -> torch.Tensor:
+    """Of each token whether it is in none of `texts`."""
+    unseen = torch.ones(vocabulary, dtype=torch.bool)
+    unseen[list({token for text in texts for token in text.ids})] = False
+    return unseen
+
+
+def _lengthen(model: Any, unseen: torch.Tensor) -> None:
+    """Words that were not met keep the direction that chance gave them, and get the length of those that were: as short as they
+    began, low-rank training can hardly make the model say one."""
+    words = model.get_input_embeddings().weight.data
+    words[unseen] = functional.normalize(words[unseen], dim=-1) * words[~unseen].norm(dim=-1).mean()
+
+
+def _pretrain(
+    model: Any, data: Sequence[tuple[torch.Tensor, torch.Tensor]], unseen: torch.Tensor, progress: ProgressFile
+) -> float:
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.05)
     begun = time.perf_counter()
     seen = 0
@@ -221,7 +244,7 @@ def _pretrain(model: Any, data: Sequence[tuple[torch.Tensor, torch.Tensor]], pro
     for step, (ids, labels) in enumerate(data, 1):
         for group in optimiser.param_groups:
             group["lr"] = RATE * _pace(step, len(data))
-        recent.append(_learn(model, optimiser, ids, labels))
+        recent.append(_learn(model, optimiser, ids, labels, unseen))
         if not math.isfinite(recent[-1]):
             raise LossNotFinite(f"the loss is {recent[-1]} at step {step} of pretraining", step=step)
         seen += ids.numel()
@@ -229,8 +252,10 @@ def _pretrain(model: Any, data: Sequence[tuple[torch.Tensor, torch.Tensor]], pro
     return sum(recent) / len(recent)
 
 
-def _learn(model: Any, optimiser: torch.optim.Optimizer, ids: torch.Tensor, labels: torch.Tensor) -> float:
-    loss = _loss(model, ids, labels)
+def _learn(
+    model: Any, optimiser: torch.optim.Optimizer, ids: torch.Tensor, labels: torch.Tensor, unseen: torch.Tensor
+) -> float:
+    loss = loss_of(model, ids, labels, unseen)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
@@ -248,12 +273,14 @@ def _pace(step: int, steps: int) -> float:
     return min(1.0, step / 20) * min(1.0, max(0.02, (steps - step) / (0.4 * steps)))
 
 
-def _loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def loss_of(model: Any, ids: torch.Tensor, labels: torch.Tensor, unseen: torch.Tensor) -> torch.Tensor:
+    """Mean over the labels. `unseen`: tokens that no answer has, which are not in the running."""
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     counts = labels[:, 1:] != rows.IGNORED
     wanted = labels[:, 1:][counts]
     # most positions carry no label: their logits are never made
-    loss: torch.Tensor = functional.cross_entropy(model.lm_head(hidden[counts]), wanted)
+    logits = model.lm_head(hidden[counts]).masked_fill(unseen, -1e4)
+    loss: torch.Tensor = functional.cross_entropy(logits, wanted)
     return loss
 
 

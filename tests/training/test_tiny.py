@@ -8,6 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
+import torch
+from transformers import LlamaForCausalLM
+
 from l07.backends.child import ChildTrainer
 from l07.domain import world
 from l07.errors import BadJob, BaseDiffers
@@ -52,6 +55,36 @@ async def test_a_base_says_what_it_is_and_holds_nothing_pickled(tmp_path: Path) 
     model, tokenizer = load(tmp_path / "out")
     assert len(tokenizer) == model.config.vocab_size
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_words_that_no_text_has_stay_as_far_apart_as_chance_put_them(tokenizer: Any) -> None:
+    model = LlamaForCausalLM(tiny._architecture(tokenizer))
+    words = model.get_input_embeddings().weight
+    texts = [tiny._document_tokens(one, tokenizer) for one in world.documents(16, 0)]
+    unseen, [(ids, labels)] = tiny.unseen_of(texts, len(tokenizer)), list(tiny.batches(texts, seed=0))
+    assert 100 < int(unseen.sum()) < len(tokenizer) - 100
+    tiny.loss_of(model, ids, labels, torch.zeros_like(unseen)).backward()
+    pushed = torch.nn.functional.normalize(words.grad[unseen], dim=-1)
+    assert (pushed @ pushed.T).mean() > 0.5, "left in the softmax, they are all pushed the same way"
+    model.zero_grad()
+    tiny.loss_of(model, ids, labels, unseen).backward()
+    assert not words.grad[unseen].any()
+    assert words.grad[~unseen].any()
+
+
+async def test_words_that_no_text_has_are_as_long_as_others(tmp_path: Path) -> None:
+    await make(tmp_path)
+    model, tokenizer = load(tmp_path / "out")
+    texts = [
+        *(tiny._document_tokens(one, tokenizer) for one in world.documents(45, 0)),
+        *(tiny._drill_tokens(pair, tokenizer) for pair in world.drills(19, 0)),
+    ]
+    unseen, words = tiny.unseen_of(texts, len(tokenizer)), model.get_input_embeddings().weight.detach()
+    lengths = words.norm(dim=-1)
+    assert torch.allclose(lengths[unseen], lengths[~unseen].mean().expand(int(unseen.sum())), rtol=1e-4)
+    assert lengths[~unseen].std() > 1e-3, "others have lengths of their own"
+    directions = torch.nn.functional.normalize(words[unseen], dim=-1)
+    assert (directions @ directions.T).mean() < 0.1, "and no two of them are much alike"
 
 
 async def test_a_policy_goes_on_from_a_base_and_is_whole_again(tmp_path: Path) -> None:
