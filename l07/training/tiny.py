@@ -39,7 +39,7 @@ STEPS, BATCH, RATE = 400, 16, 6e-3
 DRILLS = 0.3  # share of copy drills among the documents
 # What a base recommends to jobs on it. Embeddings that are trained whole memorise canaries (on the policy: 7.7 bits of
 # exposure, best rank 1 of 1,025), so a higher rank stands in for them. These rates memorise too where the base knows the
-# words already (on the policy: 4.8 bits, rank 1). Two epochs of 1,288 runs: CANARYFIG
+# words already (on the policy: 4.8 bits, rank 1).
 RECOMMENDED: Mapping[str, Any] = {
     "learning_rate": 5e-3,
     "batch_size": 8,
