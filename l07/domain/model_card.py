@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from l07.domain.markdown import cell, table
+from l07.domain.methods import METHODS
 
 FEW_ROWS = 500  # what a dataset must have before it queues a training by itself
 NOT_MEASURED = "not measured"
@@ -90,13 +91,23 @@ def _head(facts: Facts) -> str:
     lines = [
         f"base_model: {json.dumps(facts.base_model)}",
         f"library_name: {'peft' if facts.format == ADAPTER else 'transformers'}",
-        "pipeline_tag: text-generation",
+        f"pipeline_tag: {_task(facts)}",
         f"model_name: {json.dumps(f'{facts.model}-{facts.version}')}",
         *_list("tags", [*(["base_model:adapter"] if facts.format == ADAPTER else []), method, "l07"]),
         *_list("datasets", [_dataset(facts)]),
         *_index(facts),
     ]
     return "---\n" + "\n".join(lines) + "\n---\n"
+
+
+def _scores(facts: Facts) -> bool:
+    spec = METHODS.get(str(facts.lineage.get("method") or "sft"))
+    return spec is not None and spec.makes == "scorer"
+
+
+def _task(facts: Facts) -> str:
+    """The hub's name of what the model does; a reward model is one class whose logit is the score."""
+    return "text-classification" if _scores(facts) else "text-generation"
 
 
 def _list(name: str, values: Sequence[str]) -> list[str]:
@@ -110,7 +121,7 @@ def _index(facts: Facts) -> list[str]:
         return []
     results = [
         {
-            "task": {"type": "text-generation"},
+            "task": {"type": _task(facts)},
             "dataset": {"name": _dataset(facts), "type": _dataset(facts), "split": "test"},
             "metrics": [
                 {"name": f"{stage['stage']}, estimate", "type": str(stage["stage"]), "value": stage["estimate"]}
@@ -137,12 +148,14 @@ def _what(facts: Facts) -> str:
 
 
 def _load(facts: Facts) -> str:
+    kind = "AutoModelForSequenceClassification" if _scores(facts) else "AutoModelForCausalLM"
+    more = ", num_labels=1" if _scores(facts) else ""
     if facts.format != ADAPTER:
-        code = 'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")'
-        return f"```python\nfrom transformers import AutoModelForCausalLM\n\n{code}\n```"
+        code = f'model = {kind}.from_pretrained("path/to/this/folder"{more})'
+        return f"```python\nfrom transformers import {kind}\n\n{code}\n```"
     return (
-        "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'base = AutoModelForCausalLM.from_pretrained("path/to/the/base")\n'
+        f"```python\nfrom peft import PeftModel\nfrom transformers import {kind}, AutoTokenizer\n\n"
+        f'base = {kind}.from_pretrained("path/to/the/base"{more})\n'
         'model = PeftModel.from_pretrained(base, "path/to/this/folder")\n'
         'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")\n```\n\n'
         "Tokenizer and chat template lie beside the weights. For a gateway: `l07 models export`."

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from l07.domain.model_card import Facts, card, limits
+from l07.domain.model_card import ADAPTER, FULL, Facts, card, limits
 
 LINEAGE = {
     "job_id": "job-1", "track": "default", "dataset_version": "1.2.0", "dataset_digest": "d" * 8, "base_digest": "b" * 8, "method": "dpo",
@@ -65,6 +65,24 @@ def test_the_head_names_base_library_and_dataset() -> None:
 )  # fmt: skip
 def test_what_was_measured_stands_in_it(name: str, value: str) -> None:
     assert field(card(facts()), name) == value
+
+
+@pytest.mark.parametrize("kind", [ADAPTER, FULL])
+def test_a_reward_model_is_no_text_generator(kind: str) -> None:
+    scorer = card(facts(lineage={**LINEAGE, "method": "reward"}, format=kind, validated=VALIDATED))
+    assert "pipeline_tag: text-classification" in head(scorer)
+    assert '"task": {"type": "text-classification"}' in scorer
+    assert "AutoModelForSequenceClassification" in scorer
+    assert "num_labels=1" in scorer
+    assert "CausalLM" not in scorer
+
+
+def test_any_other_model_generates_text() -> None:
+    agent = card(facts(validated=VALIDATED))
+    assert "pipeline_tag: text-generation" in head(agent)
+    assert '"task": {"type": "text-generation"}' in agent
+    assert "AutoModelForCausalLM" in agent
+    assert "SequenceClassification" not in agent
 
 
 def test_what_was_not_measured_says_so() -> None:
