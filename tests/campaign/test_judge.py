@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from l07.backends.redis.buffer import script
+from tests.campaign.broken import SCRIPTS, changed_script
+from tests.campaign.controls import CONTROLS, found_out
 from tests.campaign.faults import KINDS, schedule
 from tests.campaign.judge import Expected, Fold, Judgement, Seen, compare
 from tests.campaign.poison import VALUES, poison
@@ -40,6 +43,17 @@ def test_the_judge_and_its_world_share_no_code_with_the_product(name: str) -> No
     assert not [found for found in names if found.split(".")[0] in ("l07", "consumers")]
     ours = {found.rpartition(".")[2] for found in names if found.startswith("tests.")}
     assert ours <= {*THE_JUDGES, "ports", "processes"}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_script_has_what_a_control_changes(name: str) -> None:
+    assert (changed_script(name) != script()) == (name in SCRIPTS)
+
+
+def test_a_control_whose_members_end_by_an_error_of_its_own_finds_nothing_out() -> None:
+    assert found_out(["runs doubled: 3"])
+    assert not found_out(["runs lost: 136", "errors that nobody caught: 138, such as ingest-1: AssertionError"])
+    assert not found_out([])
 
 
 def raws(sends: list[Send]) -> list[Raw]:
