@@ -33,6 +33,8 @@ from l07.ports import Progress
 log = logging.getLogger("l07.child")
 
 POLL_S = 0.2
+# What a launcher tells its processes of each other: libraries of a child that trains alone would wait for company.
+RANK = frozenset(("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"))
 LOCK = "child.lock"  # the child's own, in its folder
 FREE_WITHIN_S = 10.0
 GRACE_S = 20.0  # a step, a look and a checkpoint fit in
@@ -98,22 +100,35 @@ class ChildTrainer:
 
 def _environment(job_dir: Path) -> dict[str, str]:
     """Threads are set before the child's first import: libraries read them once."""
-    threads = str(_threads(job_dir / "job.json"))
+    threads = str(_threads(job_dir))
     quiet = {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("L07_")}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("L07_") and name not in RANK}
+    if (
+        read_job(job_dir).get("kind") == "fetch_base"
+    ):  # the one that may ask the hub, unless the machine's owner says no
+        quiet = {"HF_HUB_OFFLINE": "0", **ours, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     return {**ours, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": "0"}
 
 
-def _threads(path: Path) -> int:
+def _threads(job_dir: Path) -> int:
     try:
-        return int(json.loads(path.read_text("utf-8")).get("threads") or 1)
-    except (OSError, ValueError, AttributeError, TypeError):
-        return 1  # the child reads the same file and says what is wrong with it
+        return int(read_job(job_dir).get("threads") or 1)
+    except (ValueError, TypeError):
+        return 1
+
+
+def read_job(job_dir: Path) -> Mapping[str, Any]:
+    """Empty where it cannot be read: the child reads the same file and says what is wrong with it."""
+    try:
+        found = json.loads((job_dir / "job.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 async def _until_free(job_dir: Path, *, within_s: float) -> None:

@@ -217,10 +217,15 @@ async def open_curator(settings: Settings) -> AsyncIterator[Curator]:
 
 
 def open_trainer(settings: Settings) -> Trainer:
-    """Training and evaluation as child processes."""
+    """Training and evaluation as child processes; with `training.launcher = torchrun` several train one job."""
+    training = settings.training
+    if training.launcher == "torchrun":
+        from l07.backends.torchrun import TorchrunTrainer
+
+        return TorchrunTrainer(training.processes, training.nodes, training.rendezvous, training.grace_s)
     from l07.backends.child import ChildTrainer
 
-    return ChildTrainer(grace_s=settings.training.grace_s)
+    return ChildTrainer(grace_s=training.grace_s)
 
 
 def open_meter(settings: Settings) -> Callable[[], float | None]:

@@ -5,6 +5,7 @@ It is written at the registration, and sealed with the files; an export writes i
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from l07.domain.methods import METHODS
 
 FEW_ROWS = 500  # what a dataset must have before it queues a training by itself
 NOT_MEASURED = "not measured"
+UNKNOWN = "unknown"
 ADAPTER, FULL, MERGED = "peft-lora", "full", "merged"
 _KINDS: Mapping[str, str] = {
     ADAPTER: "LoRA adapter for",
@@ -91,6 +93,7 @@ def _head(facts: Facts) -> str:
     lines = [
         f"base_model: {json.dumps(facts.base_model)}",
         f"library_name: {'peft' if facts.format == ADAPTER else 'transformers'}",
+        *_license_of_head(facts),
         f"pipeline_tag: {_task(facts)}",
         f"model_name: {json.dumps(f'{facts.model}-{facts.version}')}",
         *_list("tags", [*(["base_model:adapter"] if facts.format == ADAPTER else []), method, "l07"]),
@@ -108,6 +111,17 @@ def _scores(facts: Facts) -> bool:
 def _task(facts: Facts) -> str:
     """The hub's name of what the model does; a reward model is one class whose logit is the score."""
     return "text-classification" if _scores(facts) else "text-generation"
+
+
+def _license_of_head(facts: Facts) -> list[str]:
+    """A model that was tuned is under its base's licence. The hub knows short names alone; anything else is "other" with a name."""
+    said = str(facts.lineage.get("base_license") or UNKNOWN)
+    if said == UNKNOWN:
+        return [f"license: {UNKNOWN}"]
+    if re.fullmatch(r"[a-z0-9.+-]+", said):
+        return [f"license: {said}"]
+    name = said.removeprefix("other (").removesuffix(")")
+    return ["license: other", f"license_name: {json.dumps(name)}"]
 
 
 def _list(name: str, values: Sequence[str]) -> list[str]:
@@ -140,11 +154,21 @@ def _what(facts: Facts) -> str:
     rows = [
         ("kind", f"{_KINDS.get(facts.format, _KINDS[FULL])} {facts.base_model}"),
         ("digest of the base", facts.lineage.get("base_digest")),
+        *([("commit of the base", facts.lineage["base_revision"])] if "base_revision" in facts.lineage else []),
+        ("licence of the base", _licence(facts)),
+        ("chat template, sha256", facts.lineage.get("chat_template") or "none"),
         ("digest of the sealed files", facts.digest),
         ("stage", facts.stage),
         ("verdict", (facts.validated or {}).get("verdict") or "none yet"),
     ]
     return f"# {facts.model} {facts.version}\n\n{_fields(rows)}"
+
+
+def _licence(facts: Facts) -> str:
+    said = str(facts.lineage.get("base_license") or UNKNOWN)
+    if said == UNKNOWN:
+        return f"{UNKNOWN}: its files name none; find out before you pass the model on"
+    return f"{said}, as its {facts.lineage.get('base_license_from')} says"
 
 
 def _load(facts: Facts) -> str:
@@ -190,6 +214,7 @@ def _training(facts: Facts) -> str:
             ("seed", lineage.get("seed")),
             ("threads", lineage.get("threads")),
             *((f"hardware: {name}", value) for name, value in sorted((lineage.get("hardware") or {}).items())),
+            *([("processes", lineage["ranks"])] if "ranks" in lineage else []),
             ("steps", measured.get("steps")),
             ("mean loss over the run", measured.get("train_loss")),
             ("libraries", _pairs(lineage.get("versions") or {})),

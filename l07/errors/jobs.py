@@ -163,6 +163,37 @@ class QuantisationMissing(ChildError, Poison):
     code = "E7735"
 
 
+class RanksUnfit(ChildError, Poison):
+    """A job was to train in several processes, and its method, its adapter or its rows a step do not allow that."""
+
+    code = "E7740"
+
+
+class BaseNotPinned(Refused):
+    """A base model of the hub was named without the commit that is meant, so it could be another one tomorrow."""
+
+    code = "E7745"
+
+
+class HubUnreachable(ChildError, Transient):
+    """The hub does not answer, or may not be asked, and the base model is not here yet."""
+
+    code = "E7742"
+    again = True
+
+
+class HubRefused(ChildError, Poison):
+    """The hub has no such model or revision, or does not give it to us."""
+
+    code = "E7743"
+
+
+class BaseUnsafe(ChildError, Poison):
+    """A base model of the hub has its weights only in files that may hold code, or needs code of its own."""
+
+    code = "E7744"
+
+
 class TeacherMissing(ChildError, Poison):
     """A model was to be distilled and no teacher is there: the track names none, no job by that name made one, or it is gone."""
 

@@ -1,5 +1,6 @@
 """Settings of training, validation and models."""
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -60,6 +61,14 @@ class Training(Group):
         description="rows of a step behind each other in one sequence, none sees another; only `sft`; auto: on, unless the base would let them",
     )
     threads: int = Field(0, ge=0, description="CPU threads of the child; 0: all cores. Part of the job's id")
+    launcher: Literal["child", "torchrun"] = Field(
+        "child", description="one process, or `processes` on each of `nodes` machines that share weights and batches"
+    )
+    processes: int = Field(1, ge=1, description="of a job on each machine, with `torchrun`; as many as it has GPUs")
+    nodes: int = Field(1, ge=1, description="machines of a job, with `torchrun`; all see the data folder")
+    rendezvous: str = Field(
+        "", description="HOST:PORT of the trainer's machine, at which the others find it; needed with several nodes"
+    )
     timeout_s: float = Field(
         86400, gt=0, description="an attempt that takes longer is ended; the next one goes on from its last checkpoint"
     )
@@ -114,6 +123,19 @@ class Training(Group):
         le=64,
         description="planted strings whose memorisation is measured; 0: the safety stage is inconclusive",
     )
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one job."""
+        return self.processes * self.nodes if self.launcher == "torchrun" else 1
+
+    @model_validator(mode="after")
+    def _many_have_a_launcher(self) -> Self:
+        if self.launcher == "child" and self.processes * self.nodes > 1:
+            raise ValueError("training.processes and training.nodes need training.launcher = torchrun")
+        if self.nodes > 1 and not re.fullmatch(r"[^\s:]+:\d{1,5}", self.rendezvous):
+            raise ValueError("training.nodes above 1 needs training.rendezvous, HOST:PORT of the trainer's machine")
+        return self
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> Self:

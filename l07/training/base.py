@@ -46,6 +46,18 @@ def check_base(folder: Path, digest: str) -> None:
         raise BaseDiffers(f"the base {folder} has digest {found}, the job names {digest}")
 
 
+def check_trained_on(adapter: Path, folder: Path) -> None:
+    """Before the one is put upon the other: of the same shapes they would fit, and answer nonsense.
+
+    Raises:
+        BaseDiffers: E7724, the adapter was trained on another base. One that says nothing of its base is let through."""
+    path = adapter / "l07.json"
+    named = json.loads(path.read_text("utf-8")).get("base_digest") if path.is_file() else None
+    found = about(folder).get("digest") or base_digest(folder)
+    if named is not None and named != found:
+        raise BaseDiffers(f"the adapter {adapter} was trained on a base with digest {named}, and {folder} has {found}")
+
+
 def about(folder: Path) -> dict[str, Any]:
     """What base.json says; nothing for a base that somebody else made."""
     path = folder / ABOUT

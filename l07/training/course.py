@@ -18,7 +18,7 @@ from l07.domain.hardware import choose
 from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, QuantisationMissing
-from l07.training import base, hardware, lora, packing, rows
+from l07.training import base, hardware, lora, packing, ranks, rows
 from l07.training.files import fresh_partial, publish
 from l07.training.progress import ProgressFile
 from l07.training.task import Method, Task, about
@@ -32,17 +32,18 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
 
     Raises:
         BadJob: E7706, a method that is not there, or an option that it does not have."""
-    progress = ProgressFile(job_dir)
+    progress = ProgressFile(job_dir, silent=not ranks.is_first())
     progress.state("INITIALIZING")
     method, options = named(job)
     fix(job["seed"], job["threads"])
     folder, output = Path(job["base"]), Path(job["output"])
-    partial = fresh_partial(output)
+    partial = fresh_partial(output) if ranks.is_first() else None
     base.check_base(folder, job["base_digest"])
     rows.check_dataset(Path(job["dataset"]), job["dataset_digest"])
     facts, name = base.about(folder), str(job.get("method") or "sft")
     asked = JobConfig.from_document(job["config"], facts.get("recommended"))
     check_adapter(asked, name)
+    ranks.check(asked, name)
     machine = hardware.detect(job.get("memory_limit_bytes"))
     plan = choose(asked, machine)
     kind = hardware.frozen_type(plan, asked.adapter)
@@ -57,6 +58,8 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     adapted = method.attach(task, model)
     progress.state("TRAINING")
     measured = method.fit(task, adapted, data)
+    if partial is None:  # what there is to write, rank 0 writes
+        return {}
     base.copy_tokenizer(folder, partial)
     files, digest = lora.save(adapted, partial, about(task))
     publish(partial, output)
@@ -110,7 +113,7 @@ def fitted(config: JobConfig, context: int) -> JobConfig:
 
 def fix(seed: int, threads: int) -> None:
     """Seeds, threads, quiet libraries: before anything is read."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, threads // ranks.here()))
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = (
         False  # filling what is written next anyway took a third of the time

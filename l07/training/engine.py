@@ -7,18 +7,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from transformers import PrinterCallback
 
 from l07.domain import checkpoint
 from l07.domain.hardware import Plan
 from l07.domain.job import JobConfig
 from l07.errors import ChildError, LossNotFinite
+from l07.training import ranks
 from l07.training.checkpoints import Checkpoints
 from l07.training.progress import ProgressFile
 from l07.training.resume import Every, Keeper, Part, exact, leaving_on_sigterm
 from l07.training.task import Task
-from l07.training.watch import Watch, moving
+from l07.training.watch import Watch, finite
 
 LOOKS = 6  # at the validation split, over a whole run
 POINTS = 500  # losses that are reported at most
@@ -76,6 +76,7 @@ def steps(config: JobConfig, rows: int) -> int:
 def arguments(kind: type, run: Run, **own: Any) -> Any:
     """Training arguments of the class `kind` ("SFTConfig"): what all methods share; `own` is added, or stands in its place."""
     config, micro, plan = run.config, run.micro_batch_size, run.plan
+    rows = ranks.rows_at_a_time(config.batch_size, micro)
     shared: dict[str, Any] = {
         "output_dir": "/nonexistent",  # nothing is saved by transformers, so nothing pickled can appear
         "save_strategy": "no",
@@ -92,8 +93,8 @@ def arguments(kind: type, run: Run, **own: Any) -> Any:
         "data_seed": run.seed,
         "full_determinism": False,
         "max_steps": run.steps,
-        "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": config.batch_size // micro,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": config.batch_size // (rows * ranks.count()),
         "per_device_eval_batch_size": max(1, 32 * micro // config.batch_size),
         "learning_rate": run.learning_rate,
         "lr_scheduler_type": "cosine",
@@ -125,6 +126,7 @@ def train(
         Of any ChildError `context["checkpoints"]` says of which steps there are checkpoints."""
     watch = Watch(run.progress, model, patience=run.config.early_stop, best_by=run.best_by, names=run.curves)
     keeper = Keeper(run.checkpoints, watch, run.every, parts=parts)
+    ranks.shard(model)
     callbacks = [*given.pop("callbacks", ()), watch, keeper]
     trainer = exact(kind)(model=model, callbacks=callbacks, **given)
     trainer.remove_callback(PrinterCallback)  # it would write every step to standard output
@@ -135,8 +137,9 @@ def train(
         err.context["checkpoints"] = run.checkpoints.steps()
         raise
     watch.keep_best()
-    if not all(torch.isfinite(weight).all() for _, weight in moving(model)):
+    if not finite(model):
         raise LossNotFinite("a weight is NaN or infinite after training", checkpoints=run.checkpoints.steps())
+    ranks.gather(model)
     return {
         **measured(trainer, run),
         "kept_step": watch.best_step,

@@ -31,6 +31,7 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     folder, output = Path(job["base"]), Path(job["output"])
     partial = fresh_partial(output)
     base.check_base(folder, job["base_digest"])
+    base.check_trained_on(Path(job["adapter"]), folder)
     model, _ = base.load(folder)
     merged = _merged(model, Path(job["adapter"])).to(_kept_as(folder))
     merged.save_pretrained(str(partial), safe_serialization=True)

@@ -9,9 +9,9 @@ from typing import Any
 class ProgressFile:
     """Appends to JOB_DIR/progress.jsonl; a line is written in one piece."""
 
-    def __init__(self, folder: Path, *, every_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, *, every_s: float = 1.0, silent: bool = False) -> None:
         self._path = folder / "progress.jsonl"
-        self._every_s = every_s
+        self._every_s, self._silent = every_s, silent
         self._last_s: float | None = None
 
     def state(self, name: str) -> None:
@@ -25,5 +25,7 @@ class ProgressFile:
             self._append(line)
 
     def _append(self, line: dict[str, Any]) -> None:
+        if self._silent:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")

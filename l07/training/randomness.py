@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from l07.training import ranks
+
 State = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
@@ -22,6 +24,25 @@ def capture(loader: Any = None) -> State:
         "python": [version, list(numbers), gauss],
         "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
     }
+
+
+def of_ranks() -> dict[str, torch.Tensor]:
+    """Where several processes train together: what each draws its dropout from, which is all in which they differ."""
+    if ranks.count() == 1:
+        return {}
+    found = {f"rank.{n}/cpu": one for n, one in enumerate(ranks.each(torch.get_rng_state()))}
+    if torch.cuda.is_available():
+        found.update({f"rank.{n}/cuda": one for n, one in enumerate(ranks.each(torch.cuda.get_rng_state()))})
+    return found
+
+
+def restore_rank(tensors: Mapping[str, torch.Tensor]) -> None:
+    """This rank's own, after `restore`."""
+    lead = f"rank.{ranks.rank()}/"
+    if f"{lead}cpu" in tensors:
+        torch.set_rng_state(tensors[f"{lead}cpu"])
+    if f"{lead}cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[f"{lead}cuda"])
 
 
 def restore(state: State, loader: Any = None) -> None:

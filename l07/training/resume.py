@@ -21,9 +21,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from l07.errors import CheckpointUnfit, ChildPreempted, LossNotFinite
-from l07.training import randomness
+from l07.training import randomness, ranks
 from l07.training.checkpoints import Checkpoints, State
-from l07.training.watch import Watch, moving
+from l07.training.watch import Watch, finite, moving
 
 # Of a trainer, what it has summed up since the last log line; not each has all of them.
 _SUMS = ("_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -82,6 +82,11 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         """Begin with this trainer; the checkpoint that it goes on from. Damaged ones are noted in `checkpoints.refused`."""
         self._trainer = trainer
         found = self.checkpoints.newest()
+        (step,) = ranks.told([found[1].step if found else 0])
+        if step != (found[1].step if found else 0):
+            raise CheckpointUnfit(
+                f"rank {ranks.rank()} does not see the checkpoint of step {step}: is its folder shared?"
+            )
         self._begun_s = self._last_s = self._clock()
         if found is None:
             return None
@@ -106,6 +111,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         every, step = self._every, state.global_step
         due = every.steps is not None and step % every.steps == 0
         late = every.seconds is not None and self._clock() - self._last_s >= every.seconds
+        late, self._leaving = ranks.agree(late, self._leaving)  # no rank writes, or leaves, alone
         if (due or late or self._leaving) and step % every.stride == 0:
             control.should_save = True
 
@@ -126,10 +132,12 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         trainer = self._trainer
         if trainer.control.should_training_stop:
             return
-        if not all(torch.isfinite(weight).all() for _, weight in moving(trainer.model)):
+        if not finite(trainer.model):
             step = trainer.state.global_step
             raise LossNotFinite(f"a weight is NaN or infinite at step {step}", step=step)
-        self.checkpoints.save(self._state())
+        state = self._state()
+        if ranks.is_first():
+            self.checkpoints.save(state)
         self._last_s = self._clock()
 
     def _state(self) -> State:
@@ -138,12 +146,13 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         loader = trainer.callback_handler.train_dataloader
         now_tensors, now = randomness.named("now", randomness.capture(loader))
         epoch_tensors, epoch = randomness.named("epoch", self._epoch_begin)
+        now_tensors = {**now_tensors, **randomness.of_ranks()}
         optimizer, values = _optimizer(trainer)
         scheduler = {"last_epoch": trainer.lr_scheduler.last_epoch, "_step_count": trainer.lr_scheduler._step_count}
         parts = {name: part.keep() for name, part in self._parts.items()}
         tensors = {
-            "weights": dict(moving(trainer.model)), "optimizer": optimizer, "rng": {**now_tensors, **epoch_tensors},
-            **({"best": watched[1]} if watched[1] else {}),
+            "weights": ranks.kept(dict(moving(trainer.model))), "optimizer": ranks.kept(optimizer),
+            "rng": {**now_tensors, **epoch_tensors}, **({"best": ranks.kept(watched[1])} if watched[1] else {}),
             **{f"part-{name}": kept[1] for name, kept in parts.items() if kept[1]},
         }  # fmt: skip
         run = {"sums": _sums(trainer), "watch": watched[0], "train_seconds": round(self.train_seconds, 3)}
@@ -163,7 +172,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
             raise CheckpointUnfit(f"the checkpoint of step {self._resumed.step} has other weights than the model")
         with torch.no_grad():
             for name, weight in model.items():
-                weight.copy_(weights[name])
+                weight.copy_(ranks.share(weights[name], weight))
 
     def load_optimizer(self) -> None:
         assert self._resumed is not None
@@ -177,6 +186,8 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
 
     def load_generators(self) -> None:
         self._restore("now")
+        assert self._resumed is not None
+        randomness.restore_rank(self._resumed.tensors["rng"])
 
     def _restore(self, which: str) -> None:
         assert self._resumed is not None
@@ -187,6 +198,8 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """What the trainer has just set to zero."""
         if self._resumed is None:
+            if ranks.rank():  # another dropout on other rows; the order of the rows is rank 0's alone
+                torch.manual_seed(args.seed + 1_000_003 * ranks.rank())
             return
         trainer, sums = self._trainer, self._resumed.documents["run"]["sums"]
         trainer._tr_loss += sums["_tr_loss"]
@@ -218,6 +231,18 @@ class Exact:
     """Stands before a trainer's class: in place of transformers' checkpoints, those of `keeper`."""
 
     keeper: Keeper
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        own: Any = self
+        inner = super()._get_train_sampler(train_dataset)  # type: ignore[misc]  # of the trainer that stands behind
+        if ranks.count() == 1:
+            return inner
+        step = own.args.train_batch_size * own.args.gradient_accumulation_steps * ranks.count()
+        return ranks.one_order(inner, rows=len(own.train_dataset) - 1, step=step)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)  # type: ignore[misc]
+        return norm if norm is None else ranks.whole(norm)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.keeper.save()
@@ -261,7 +286,7 @@ def _sums(trainer: Any) -> dict[str, Any]:
     metrics = getattr(trainer, "_metrics", None)
     if isinstance(metrics, Mapping):
         sums["_metrics"] = {mode: {name: list(values) for name, values in one.items()} for mode, one in metrics.items()}
-    return {**dict(_plain(sums)), "_tr_loss": trainer._tr_loss.item()}
+    return {**dict(_plain(sums)), "_tr_loss": ranks.mean(trainer._tr_loss.item())}
 
 
 def _optimizer(trainer: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -280,9 +305,11 @@ def _put_back(trainer: Any, state: State) -> None:
     if document["order"] != order:
         raise CheckpointUnfit(f"the checkpoint of step {state.step} has another optimiser's state")
     kept: dict[int, dict[str, Any]] = {order.index(name): dict(values) for name, values in document["values"].items()}
+    weights = dict(moving(trainer.model))
     for name, tensor in tensors.items():
         weight, _, key = name.rpartition("/")
-        kept[order.index(weight)][key] = tensor
+        like = weights[weight]
+        kept[order.index(weight)][key] = ranks.share(tensor, like) if tensor.shape == like.shape else tensor
     inner, scheduler = _inner(trainer), trainer.lr_scheduler
     inner.load_state_dict({"state": kept, "param_groups": inner.state_dict()["param_groups"]})
     assert isinstance(scheduler, LambdaLR)
@@ -296,7 +323,7 @@ def _put_back(trainer: Any, state: State) -> None:
 
 
 def _order(trainer: Any) -> list[str]:
-    names = {id(weight): name for name, weight in trainer.model.named_parameters()}
+    names = {id(weight): name for name, weight in moving(trainer.model)}
     return [names[id(weight)] for group in _inner(trainer).param_groups for weight in group["params"]]
 
 

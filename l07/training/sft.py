@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 
 from l07.domain.canary import as_messages, canaries
 from l07.errors import NothingToTrainOn
-from l07.training import engine, packing, rows, sequence
+from l07.training import engine, packing, ranks, rows, sequence
 from l07.training.engine import Run
 from l07.training.scoring import pad_of
 from l07.training.task import Task, adapter
@@ -92,7 +92,7 @@ def train(model: Any, tokenizer: Any, data: Data, run: Run) -> dict[str, Any]:
         run,
         model=model,
         args=given,
-        train_dataset=_table(data.train),
+        train_dataset=_table([*data.train, *_blank(tokenizer)]),
         eval_dataset=_table(data.validation) if data.validation else None,
         processing_class=tokenizer,
         data_collator=packing.Batches(
@@ -121,12 +121,21 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types that hol
     ) -> Any:
         wanted = functional.pad(inputs["labels"][:, 1:], (0, 1), value=rows.IGNORED)
         places = (wanted != rows.IGNORED).any(dim=0).nonzero().squeeze(1)
+        if not len(places):  # blank rows alone: this rank's share of a pass's last step
+            places = places.new_zeros(1)
         outputs = model(**packing.read(inputs), logits_to_keep=places, use_cache=False)
         logits, wanted = outputs.logits.flatten(0, 1).float(), wanted[:, places].flatten()
         total = functional.cross_entropy(logits, wanted, ignore_index=rows.IGNORED, reduction="sum")
         counted = (wanted != rows.IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = total / torch.as_tensor(counted, device=total.device).clamp(min=1)
+        if num_items_in_batch is not None:
+            loss = loss * ranks.count()  # counted over all ranks, of whose gradients the mean is taken
         return (loss, outputs) if return_outputs else loss
+
+
+def _blank(tokenizer: Any) -> list[rows.Tokens]:
+    """A row that says nothing, where several ranks need as many rows each."""
+    return [rows.Tokens([tokenizer.pad_token_id], [rows.IGNORED])] if ranks.count() > 1 else []
 
 
 def _table(tokens: Sequence[rows.Tokens]) -> Dataset:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from l07.domain.hardware import Plan
 from l07.domain.job import JobConfig
-from l07.training import lora
+from l07.training import lora, ranks
 from l07.training.progress import ProgressFile
 
 
@@ -35,7 +35,7 @@ class Task:
     @property
     def cache(self) -> Path:
         """A folder for whatever a library keeps while data is read; gone at the end."""
-        return self.job_dir / "cache"
+        return self.job_dir / (f"cache-{ranks.rank()}" if ranks.rank() else "cache")
 
 
 class Method(Protocol):
@@ -54,9 +54,10 @@ def adapter(task: Task, model: Any) -> Any:
     """The adapter of the job's config: what `attach` is for most methods. Without one all weights move."""
     if task.config.adapter == "full":
         return model
-    return lora.attach(
-        model, task.config.lora_config, base_name=task.base_name, base_digest=str(task.job["base_digest"])
-    )
+    revision = str(
+        task.job.get("base_revision") or task.job["base_digest"]
+    )  # of the hub, its commit: others load it by that
+    return lora.attach(model, task.config.lora_config, base_name=task.base_name, base_digest=revision)
 
 
 def about(task: Task) -> dict[str, Any]:

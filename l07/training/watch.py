@@ -9,6 +9,7 @@ import torch
 from transformers import TrainerCallback
 
 from l07.errors import LossNotFinite
+from l07.training import ranks
 from l07.training.progress import ProgressFile
 
 
@@ -78,17 +79,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no typ
     def restore(self, kept: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
         self._best = math.inf if kept["best"] is None else float(kept["best"])
         self._worse, self.best_step = int(kept["worse"]), kept["best_step"]
-        device = {name: weight.device for name, weight in moving(self._model)}
-        self._weights = {name: weight.to(device[name]) for name, weight in weights.items()}
+        place = dict(moving(self._model))
+        self._weights = {
+            name: ranks.share(weight.to(place[name].device), place[name]) for name, weight in weights.items()
+        }
 
     def keep_best(self) -> None:
         """Put the weights of the best look back; without a look the last ones stay."""
         with torch.no_grad():
-            for name, weight in self._model.named_parameters():
+            for name, weight in moving(self._model):
                 if name in self._weights:
                     weight.copy_(self._weights[name])
 
 
 def moving(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """The weights that training may change, by name; tied ones once."""
+    """The weights that training may change, by name; tied ones once. Of several ranks each has its share of them."""
+    ranks.reshard(model)
     return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+
+
+def finite(model: Any) -> bool:
+    """Whether each weight that moves is a number, on all ranks."""
+    bad = not all(torch.isfinite(ranks.local(weight)).all() for _, weight in moving(model))
+    return not ranks.agree(bad)[0]

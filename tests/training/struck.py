@@ -41,6 +41,7 @@ resume.Keeper.on_step_end = ending
 keep, publish = checkpoints.publish, course.publish
 def keeping(partial, place):
     mine = place.name == "step-%08d" % (step or 0)
+    if at == "disk" and mine: raise OSError(28, "No space left on device")
     if at == "half" and mine: (partial / "rng.safetensors").write_bytes(b"x"); strike()
     keep(partial, place)
     if at == "kept" and mine: strike()
@@ -108,7 +109,9 @@ class Job:
 
 
 @asynccontextmanager
-async def a_job(bench: Bench, data_dir: Path, trainer: Trainer, **training: Any) -> AsyncIterator[Job]:
+async def a_job(
+    bench: Bench, data_dir: Path, trainer: Trainer, *, base_model: str = "", **training: Any
+) -> AsyncIterator[Job]:
     """A job on the bench's dataset and base: 30 steps of 8 rows, dropout, a checkpoint every 4 steps."""
     place = data_dir / "datasets" / "default"
     place.mkdir(parents=True)
@@ -120,7 +123,7 @@ async def a_job(bench: Bench, data_dir: Path, trainer: Trainer, **training: Any)
     overrides = {
         "data_dir": data_dir,
         "seed": 7,
-        "tracks": {"default": {"base_model": str(bench.base)}},
+        "tracks": {"default": {"base_model": base_model or str(bench.base)}},
         "training": asked,
     }
     settings = load_settings({}, overrides=overrides).settings

@@ -247,7 +247,7 @@ async def test_the_real_child_leaves_when_its_parent_is_killed(tmp_path: Path) -
     os.mkfifo(folder / "job.json")  # the child waits here, its watch on the parent already begun
     script = tmp_path / "parent.py"
     script.write_text(
-        "import asyncio, sys, pathlib\nfrom l07.backends import child\nchild._threads = lambda path: 1\n"
+        "import asyncio, sys, pathlib\nfrom l07.backends import child\nchild.read_job = lambda path: {}\n"
         "asyncio.run(child.ChildTrainer().run(pathlib.Path(sys.argv[1])))\n",
         "utf-8",
     )

@@ -93,10 +93,12 @@ def gpus(device: str, drivers: Path = NVIDIA) -> list[str]:
 
 
 def own_of(settings: Settings, method: str) -> dict[str, Any]:
-    """The rules of pairs and labels, for a method that learns from them: the exporter goes by the same."""
+    """The rules of pairs and labels, for a method that learns from them: the exporter goes by the same. How many processes
+    share the work, where that is not one: they sum in another order."""
+    many = {"ranks": settings.training.ranks} if settings.training.ranks > 1 else {}
     if check_method(method).feed not in ("pairs", "labels"):
-        return {}
-    return {"preference": asdict(settings.contrast.rules(settings.seed))}
+        return many
+    return {"preference": asdict(settings.contrast.rules(settings.seed)), **many}
 
 
 def identity_of(

@@ -128,7 +128,7 @@ async def _attempts(
             if isinstance(err, Fatal | ChildPreempted):  # nothing is wrong with the job: it waits
                 await preempted(job, jobs=desk.jobs, at=desk.now())
                 raise
-            change = retry.after(err, spec["config"], changes)
+            change = retry.after(err, spec["config"], changes, ranks=int(spec.get("ranks", 1)))
             if change is None or attempt >= most:
                 await _failed(job, ident, err, desk, attempts=attempt)
                 return None
@@ -170,7 +170,7 @@ async def _spec(job: Queued, base: Base, desk: Desk) -> dict[str, Any]:
         "kind": "train", "job_id": known.job_id, "seed": settings.seed, "threads": known.threads, "base": str(base.folder), "base_digest": base.digest,
         "dataset": str(desk.store.path(job.uri)), "dataset_digest": job.digest, "method": method, "options": options,
         "config": known.config, "origins": known.origins, "canaries": {"n": settings.training.canaries, "seed": settings.seed},
-        **known.own,
+        **({"base_revision": base.revision} if base.revision else {}), **known.own,
     }  # fmt: skip
 
 
@@ -257,10 +257,13 @@ async def _completed(
     lineage = {
         "job_id": spec["job_id"], "track": job.track, "dataset": job.uri, "dataset_version": job.version, "dataset_digest": job.digest,
         "base_model": base.resolved.name, "asked_base_model": base.resolved.asked, "base_digest": base.digest, "base_folder": str(base.folder),
+        **base.provenance.document(), **({"base_revision": base.revision} if base.revision else {}),
         "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
         "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
         "hardware": result.get("hardware"), **({"changes": result["changes"]} if result.get("changes") else {}),
     }  # fmt: skip
+    if "ranks" in spec:
+        lineage["ranks"] = spec["ranks"]
     if taught_by := spec.get("teacher"):
         lineage["teacher"] = {name: taught_by[name] for name in ("model", "job_id", "digest")}
     if "reward_model" in spec:

@@ -16,14 +16,14 @@ from l07.ports import Entry
 CHANGE = "change"  # in the body of a `training.failed` after which the job is tried again
 
 
-def after(err: ChildError, config: Mapping[str, Any], changes: Sequence[Change]) -> Change | None:
+def after(err: ChildError, config: Mapping[str, Any], changes: Sequence[Change], *, ranks: int = 1) -> Change | None:
     """What to change; empty: nothing. None: another attempt would end as this one did.
 
-    `config` is that of the job, `changes` are those of the attempt that ended."""
+    `config` is that of the job, `changes` are those of the attempt that ended; `ranks` share the rows, and each has one."""
     if isinstance(err, ChildOutOfMemory):
         batch_size = JobConfig.from_document(config).batch_size
         fewer = checkpoint.halved(batch_size, checkpoint.micro_batch_size(batch_size, changes))
-        return None if fewer is None else {"code": err.code, "micro_batch_size": fewer}
+        return None if fewer is None or fewer < ranks else {"code": err.code, "micro_batch_size": fewer}
     if isinstance(err, LossNotFinite):
         steps = err.context.get("checkpoints")
         back_to = checkpoint.before_last(steps if isinstance(steps, list) else [])

@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from l07.errors import BaseDiffers
+from l07.training.base import check_trained_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,21 @@ def load(spec: Mapping[str, Any]) -> Model:
 
 
 def _net(base: Path, trained: Path | None) -> Any:
-    """`trained`: an adapter of the base, or a whole model in its place."""
+    """`trained`: an adapter of the base, or a whole model in its place.
+
+    Raises:
+        BaseDiffers: E7724, the adapter is for another base."""
     whole = trained is not None and not (trained / "adapter_config.json").is_file()
     net = AutoModelForCausalLM.from_pretrained(
         str(trained if whole else base), dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
-    return net if trained is None or whole else PeftModel.from_pretrained(net, str(trained)).merge_and_unload()
+    if trained is None or whole:
+        return net
+    check_trained_on(trained, base)
+    try:
+        return PeftModel.from_pretrained(net, str(trained)).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as err:
+        raise BaseDiffers(f"the adapter {trained} does not load upon the base {base}: {type(err).__name__}") from err
 
 
 def left_padded(tokenizer: Any) -> Any:

@@ -21,6 +21,7 @@ from l07.errors import (
     ChildPreempted,
     ChildTimedOut,
     Fatal,
+    HubUnreachable,
     LossNotFinite,
 )
 from l07.pipeline import attempts, train
@@ -44,7 +45,7 @@ def checkpoint_in(place: Path, step: int, job: str, changes: list[Any] | None = 
 
 
 AGAIN: dict[type[ChildError], Any] = {
-    ChildKilled: {}, ChildPreempted: {}, ChildTimedOut: {}, ChildOutOfMemory: {"code": "E7701", "micro_batch_size": 4},
+    ChildKilled: {}, HubUnreachable: {}, ChildPreempted: {}, ChildTimedOut: {}, ChildOutOfMemory: {"code": "E7701", "micro_batch_size": 4},
     LossNotFinite: {"code": "E7726", "rate_factor": 0.5, "from_step": 0},
 }  # fmt: skip
 KINDS = [
@@ -66,6 +67,13 @@ def test_memory_runs_out_again_and_again_until_one_row_is_too_much(batch: int, s
     while (change := retry.after(ChildOutOfMemory("oom"), {"batch_size": batch}, changes)) is not None:
         changes.append(change)
     assert [change["micro_batch_size"] for change in changes] == sizes
+
+
+def test_of_several_processes_none_has_less_than_a_row() -> None:
+    changes: list[Any] = []
+    while (change := retry.after(ChildOutOfMemory("oom"), {"batch_size": 16}, changes, ranks=4)) is not None:
+        changes.append(change)
+    assert [change["micro_batch_size"] for change in changes] == [8, 4]
 
 
 @pytest.mark.parametrize(("kept", "back_to"), [([], 0), ([20], 0), ([20, 40], 20), ([40, 20, 60], 40)])
