@@ -167,7 +167,8 @@ async def test_a_full_disk_at_a_checkpoint_stops_the_trainer_and_the_job_waits(b
         assert [path.name for path in job.home.glob("attempt-1/checkpoints/*")] == ["step-00000004"]
         job.trainer = ChildTrainer()
         assert (await job.work()).standing == "COMPLETED"
-        assert (await job.entries("training.started"))[-1]["resumed_from"] == 4
+        (completed,) = await job.entries("training.completed")
+        assert completed["resumed_from"] == 4
 
 
 class Cutting(ChildTrainer):
@@ -221,6 +222,7 @@ async def test_two_jobs_on_one_folder_are_told_apart(
         await nothing_lost(job, before, bench.folder)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of peft, about what the product does not use
 async def test_an_adapter_for_another_base_is_put_upon_none(bench: Bench, tmp_path: Path) -> None:
     """Of the same shapes it would fit; without its own word the shapes are all that tell."""
     await ChildTrainer().run(bench.job(tmp_path / "job", config={"max_steps": 1}))
