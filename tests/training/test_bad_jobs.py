@@ -222,7 +222,9 @@ async def test_two_jobs_on_one_folder_are_told_apart(
         await nothing_lost(job, before, bench.folder)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of peft, about what the product does not use
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::UserWarning"
+)  # of peft, about what the product does not use
 async def test_an_adapter_for_another_base_is_put_upon_none(bench: Bench, tmp_path: Path) -> None:
     """Of the same shapes it would fit; without its own word the shapes are all that tell."""
     await ChildTrainer().run(bench.job(tmp_path / "job", config={"max_steps": 1}))
