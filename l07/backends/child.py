@@ -176,7 +176,7 @@ def _signal(group: int, sign: signal.Signals) -> None:
 
 
 class _Follower:
-    """Reads progress.jsonl as it grows; only whole lines that are about a step are passed on."""
+    """Reads progress.jsonl as it grows; only whole lines that are about a step, or about what a job found at its start, are passed on."""
 
     def __init__(self, path: Path, on_progress: Progress | None) -> None:
         self._path, self._on_progress = path, on_progress
@@ -192,7 +192,7 @@ class _Follower:
         self._offset += len(whole)
         for line in whole.splitlines():
             told = json.loads(line)
-            if "step" in told:
+            if "step" in told or "hardware" in told:
                 await self._on_progress(told)
 
 

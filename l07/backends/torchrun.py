@@ -30,7 +30,7 @@ class TorchrunTrainer:
     async def run(
         self, job_dir: Path, *, timeout_s: float | None = None, on_progress: Progress | None = None
     ) -> Mapping[str, Any]:
-        """As `ChildTrainer.run`; whichever of the processes ends, all end. Raises what that raises, and RanksUnfit (E7740)."""
+        """As `ChildTrainer.run`; whichever of the processes ends, all end. Raises what that raises, and RanksUnfit (E7746)."""
         if int(read_job(job_dir).get("ranks") or 1) == 1:
             return await ChildTrainer(grace_s=self.grace_s).run(job_dir, timeout_s=timeout_s, on_progress=on_progress)
         if find_spec("torch") is None:

@@ -51,10 +51,10 @@ def rate_factor(changes: Sequence[Change]) -> float:
     return factor
 
 
-def micro_batch_size(batch_size: int, changes: Sequence[Change]) -> int:
-    """Rows at a time, by the last change that says so; all of a step, where none does."""
-    asked = [int(change["micro_batch_size"]) for change in changes if change.get("micro_batch_size")]
-    return asked[-1] if asked else batch_size
+def micro_batch_size(batch_size: int, changes: Sequence[Change], asked: int | None = None) -> int:
+    """Rows at a time, by the last change that says so, else as `asked`; all of a step, where nobody says."""
+    changed = [int(change["micro_batch_size"]) for change in changes if change.get("micro_batch_size")]
+    return changed[-1] if changed else asked or batch_size
 
 
 def halved(batch_size: int, micro_batch_size: int) -> int | None:

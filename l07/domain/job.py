@@ -79,6 +79,7 @@ class JobConfig:
     attention: str = "auto"
     gradient_checkpointing: str = "auto"
     compile: str = "auto"
+    micro_batch_size: int | None = None  # rows of a step that are learned from at a time; None: all
     packing: str = "auto"  # rows of a step behind each other; none sees another
 
     def __post_init__(self) -> None:
@@ -88,6 +89,9 @@ class JobConfig:
             "max_length": self.max_length is None or self.max_length >= 16, "max_steps": self.max_steps is None or self.max_steps >= 1,
             "clip": self.clip > 0, "early_stop": self.early_stop >= 1,
             "rank": lora.rank >= 1, "alpha": lora.alpha >= 1, "dropout": 0 <= lora.dropout < 1,
+            "micro_batch_size": self.micro_batch_size is None or (
+                1 <= self.micro_batch_size <= self.batch_size and self.batch_size % self.micro_batch_size == 0
+            ),
             "kind": lora.kind in KINDS, "adapter": self.adapter in ADAPTERS,
             **{name: getattr(self, name) in allowed for name, allowed in CHOICES.items()},
         }  # fmt: skip
@@ -105,6 +109,7 @@ class JobConfig:
             "max_steps": self.max_steps, "clip": self.clip, "early_stop": self.early_stop,
             "lora": {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "embeddings": lora.embeddings, **kind},
             **({"adapter": self.adapter} if self.adapter != "lora" else {}),
+            **({"micro_batch_size": self.micro_batch_size} if self.micro_batch_size else {}),
             **{name: value for name in CHOICES if (value := getattr(self, name)) != "auto"},
         }  # fmt: skip
 

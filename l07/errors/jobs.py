@@ -166,7 +166,7 @@ class QuantisationMissing(ChildError, Poison):
 class RanksUnfit(ChildError, Poison):
     """A job was to train in several processes, and its method, its adapter or its rows a step do not allow that."""
 
-    code = "E7740"
+    code = "E7746"
 
 
 class BaseNotPinned(Refused):
@@ -204,6 +204,12 @@ class TeacherUnfit(ChildError, Poison):
     """A teacher is not the one that a job names, is no language model, or has other tokens than the student."""
 
     code = "E7737"
+
+
+class DoesNotFit(ChildError, Poison):
+    """A training job needs more memory than its machine has, by an estimate made before weights are read; the message names settings that fit."""
+
+    code = "E7740"
 
 
 class HardwareUnfit(ChildError, Poison):

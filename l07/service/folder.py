@@ -88,6 +88,7 @@ def with_config(settings: Settings, config: JobConfig | None) -> Settings:
             "early_stop": config.early_stop,
             "adapter": config.adapter,
             "lora": lora,
+            "micro_batch_size": config.micro_batch_size,
             **{name: getattr(config, name) for name in CHOICES},
         }
     )

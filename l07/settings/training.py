@@ -23,6 +23,11 @@ class Lora(Group):
 class Training(Group):
     learning_rate: float | None = Field(None, gt=0, description="unset: what the base recommends, else 2e-4")
     batch_size: int | None = Field(None, ge=1, description="unset: what the base recommends, else 16")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="rows of a step that are learned from at a time, a divisor of its rows: fewer take less memory; unset: all",
+    )
     epochs: float | None = Field(None, gt=0, description="unset: what the base recommends, else 3")
     max_length: int | None = Field(
         None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from l07.errors import BaseDiffers, BaseIncomplete
 from l07.training.files import file_digests, fold
@@ -72,9 +72,16 @@ def load(
 
     Raises:
         BaseIncomplete: E7723, a file that cannot be read, or a tokenizer with nothing to pad with."""
+    tokenizer = read_tokenizer(folder)
+    return read_model(folder, in_4_bits=in_4_bits, dtype=dtype, attention=attention), tokenizer
+
+
+def read_model(
+    folder: Path, *, in_4_bits: bool = False, dtype: torch.dtype = torch.float32, attention: str | None = None
+) -> Any:
+    """The model alone. Raises BaseIncomplete (E7723)."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=dtype,
             use_safetensors=True,
@@ -84,13 +91,21 @@ def load(
         )
     except (ValueError, KeyError, SafetensorError) as err:
         raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer alone. Raises BaseIncomplete (E7723): it cannot be read, or has nothing to pad with."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (ValueError, KeyError) as err:
+        raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise BaseIncomplete(
                 f"the tokenizer of {folder} has neither a pad token nor an end token; name one in tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token  # never in a loss: labels of what is padded are ignored
-    return model, tokenizer
+    return tokenizer
 
 
 def copy_tokenizer(folder: Path, target: Path) -> None:
@@ -111,6 +126,14 @@ def _four_bits() -> dict[str, Any]:
     return {"quantization_config": how, "device_map": {"": 0}}
 
 
-def context(model: Any) -> int:
-    """Tokens that the model can look at."""
-    return int(model.config.max_position_embeddings)
+def context(config: Any) -> int:
+    """Tokens that a model with this config can look at."""
+    return int(config.max_position_embeddings)
+
+
+def read_config(folder: Path) -> Any:
+    """The text model's config. Raises BaseIncomplete (E7723)."""
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True).get_text_config()
+    except (ValueError, KeyError) as err:
+        raise BaseIncomplete(f"the base {folder} cannot be loaded: {type(err).__name__}") from err

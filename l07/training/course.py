@@ -14,11 +14,12 @@ from datasets import disable_progress_bars
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
+from l07.domain import checkpoint
 from l07.domain.hardware import choose
 from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, QuantisationMissing
-from l07.training import base, hardware, lora, packing, ranks, rows
+from l07.training import base, footprint, hardware, lora, packing, ranks, rows
 from l07.training.files import fresh_partial, publish
 from l07.training.progress import ProgressFile
 from l07.training.task import Method, Task, about
@@ -46,15 +47,26 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     ranks.check(asked, name)
     machine = hardware.detect(job.get("memory_limit_bytes"))
     plan = choose(asked, machine)
-    kind = hardware.frozen_type(plan, asked.adapter)
-    model, tokenizer = base.load(folder, in_4_bits=asked.adapter == "qlora", dtype=kind, attention=plan.attention)
-    plan = replace(plan, packing=name == "sft" and packing.allowed(plan, model, asked.packing))
+    shape, tokenizer = footprint.shape_of(folder, base.read_config(folder)), base.read_tokenizer(folder)
     rows.check_template(tokenizer)
-    config = fitted(asked, base.context(model))
+    config = fitted(asked, base.context(base.read_config(folder)))
     task = Task(job, job_dir, config, options, tokenizer, str(facts.get("name", folder.name)), progress, plan)
     progress.state("PREPARING_DATA")
     data, counts = method.prepare(task)
     rmtree(task.cache, ignore_errors=True)
+    micro = checkpoint.micro_batch_size(config.batch_size, job.get("changes") or (), config.micro_batch_size)
+    plan, needed = footprint.fitted(task, data, shape, plan, machine, micro=micro)
+    progress.told(
+        {"machine": machine.name, **plan.document()}, {**needed.document(), "room_bytes": machine.memory_bytes}
+    )
+    model = base.read_model(
+        folder,
+        in_4_bits=asked.adapter == "qlora",
+        dtype=hardware.frozen_type(plan, asked.adapter),
+        attention=plan.attention,
+    )
+    plan = replace(plan, packing=name == "sft" and packing.allowed(plan, model, asked.packing))
+    task = replace(task, plan=plan)
     adapted = method.attach(task, model)
     progress.state("TRAINING")
     measured = method.fit(task, adapted, data)
@@ -66,9 +78,10 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     return {
         **measured,
         "attempt": job.get("attempt"),
-        "rows": counts,
+        "rows": {**counts, **({"packed": counts["used"] + counts["canaries"]} if plan.packing else {})},
         "config": config.document(),
         "hardware": {"machine": machine.name, **plan.document()},
+        "memory": {**needed.document(), **hardware.peak(plan)},
         "options": dict(options),
         "versions": {name: version(name) for name in LIBRARIES},
         "files": files,

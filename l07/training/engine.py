@@ -60,7 +60,9 @@ class Run:
     @property
     def micro_batch_size(self) -> int:
         """Rows that are learned from at a time; fewer than a step has once memory ran out."""
-        return checkpoint.micro_batch_size(self.config.batch_size, self.checkpoints.changes)
+        return checkpoint.micro_batch_size(
+            self.config.batch_size, self.checkpoints.changes, self.config.micro_batch_size
+        )
 
     @property
     def learning_rate(self) -> float:

@@ -1,6 +1,7 @@
 """What the machine is that a job finds itself on, as torch and the kernel see it."""
 
 import os
+import resource
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def detect(limit: int | None = None) -> Machine:
     if torch.backends.mps.is_available():
         return Machine(("mps", "cpu"), "Apple GPU", None, memory, flash)
     return Machine(("cpu",), f"CPU, {torch.get_num_threads()} threads", None, memory, flash)
+
+
+def peak(plan: Plan) -> dict[str, int]:
+    """The most that was used: of a GPU what was allocated on it, else of this process."""
+    if plan.device == "cuda":
+        return {"peak_bytes": int(torch.cuda.max_memory_allocated())}
+    return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
 def frozen_type(plan: Plan, adapter: str) -> torch.dtype:

@@ -17,6 +17,10 @@ class ProgressFile:
     def state(self, name: str) -> None:
         self._append({"state": name})
 
+    def told(self, hardware: dict[str, Any], memory: dict[str, Any]) -> None:
+        """How the machine will be used, and what of its memory; once, before weights are read."""
+        self._append({"hardware": hardware, "memory": memory})
+
     def step(self, **line: Any) -> None:
         """Skipped when the last one is less than a second old."""
         now_s = time.monotonic()

@@ -68,7 +68,7 @@ def check(config: JobConfig, method: str) -> None:
     """Before any weight is read.
 
     Raises:
-        RanksUnfit: E7740, the job cannot be shared among so many ranks."""
+        RanksUnfit: E7746, the job cannot be shared among so many ranks."""
     if count() == 1:
         return
     if method not in METHODS or config.adapter == "qlora":

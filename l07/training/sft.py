@@ -61,7 +61,6 @@ def prepare(task: Task) -> tuple[Data, dict[str, int]]:
         "empty": good.empty,
         "canaries": len(extra.rows),
         "validation": len(held.rows),
-        **({"packed": len(good.rows) + len(extra.rows)} if task.plan.packing else {}),
     }
     train = sequence.spread(good.rows, extra.rows) if which else [*good.rows, *extra.rows]
     return Data(train, held.rows, in_order=which > 0), counts

@@ -105,7 +105,7 @@ def _facts(job: Mapping[str, Any], model: Any, measured: Mapping[str, Any], fold
         "name": job["name"],
         "digest": base.base_digest(folder),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "context": base.context(model),
+        "context": base.context(model.config),
         "recommended": dict(RECOMMENDED_OF_POLICY if job.get("from") else RECOMMENDED),
         "licence": "Apache-2.0",
         "seed": job["seed"],
@@ -290,7 +290,7 @@ def _continued(job: Mapping[str, Any], progress: ProgressFile, job_dir: Path) ->
     parent = Path(job["from"])
     base.check_base(parent, str(base.about(parent).get("digest", "")))
     model, tokenizer = base.load(parent)
-    config = course.fitted(JobConfig.from_document(PRACTICE), base.context(model))
+    config = course.fitted(JobConfig.from_document(PRACTICE), base.context(model.config))
     progress.state("PREPARING_DATA")
     with Path(job["examples"]).open(encoding="utf-8") as lines:
         examples = [rows.chat(json.loads(line)) for line in lines]

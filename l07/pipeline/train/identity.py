@@ -19,6 +19,7 @@ CONFIG = frozenset(
     {
         "learning_rate",
         "batch_size",
+        "micro_batch_size",
         "epochs",
         "max_length",
         "max_steps",

@@ -228,10 +228,20 @@ def _progress(job: str, attempt: int, watcher: Watcher, desk: Desk) -> Progress:
     numbers = iter(range(1_000_000_000))
 
     async def report(line: Mapping[str, Any]) -> None:
+        if "hardware" in line:
+            desk.tell({"phase": "machine", "job_id": job, **_found(line)})
+            return
         watcher.tell(line)
         await desk.publish_progress(job, attempt, next(numbers), line)
 
     return report
+
+
+def _found(line: Mapping[str, Any]) -> dict[str, Any]:
+    """How the job uses its machine, and what it will take of it, for a person."""
+    memory = {name.removesuffix("_bytes"): size for name, size in line["memory"].items() if size is not None}
+    needs = {name: f"{memory[name] / 2**30:.2f} GiB" for name in ("total", "room") if name in memory}
+    return {**line["hardware"], **{{"total": "needs", "room": "of"}[name]: text for name, text in needs.items()}}
 
 
 async def _completed(
@@ -260,7 +270,7 @@ async def _completed(
         **base.provenance.document(), **({"base_revision": base.revision} if base.revision else {}),
         "seed": spec["seed"], "threads": spec["threads"], "versions": result["versions"], "config": result["config"], "canaries": spec["canaries"],
         "method": spec["method"], "options": spec["options"], "cost": {"tokens": result["tokens"], **_spent(folder, desk)},
-        "hardware": result.get("hardware"), **({"changes": result["changes"]} if result.get("changes") else {}),
+        "hardware": result.get("hardware"), "memory": result.get("memory"), **({"changes": result["changes"]} if result.get("changes") else {}),
     }  # fmt: skip
     if "ranks" in spec:
         lineage["ranks"] = spec["ranks"]

@@ -21,8 +21,9 @@ def after(err: ChildError, config: Mapping[str, Any], changes: Sequence[Change],
 
     `config` is that of the job, `changes` are those of the attempt that ended; `ranks` share the rows, and each has one."""
     if isinstance(err, ChildOutOfMemory):
-        batch_size = JobConfig.from_document(config).batch_size
-        fewer = checkpoint.halved(batch_size, checkpoint.micro_batch_size(batch_size, changes))
+        asked = JobConfig.from_document(config)
+        size = checkpoint.micro_batch_size(asked.batch_size, changes, asked.micro_batch_size)
+        fewer = checkpoint.halved(asked.batch_size, size)
         return None if fewer is None or fewer < ranks else {"code": err.code, "micro_batch_size": fewer}
     if isinstance(err, LossNotFinite):
         steps = err.context.get("checkpoints")
