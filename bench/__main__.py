@@ -7,12 +7,14 @@ import sys
 from itertools import takewhile
 
 NAMES = ("decode", "buffer", "stream", "end_to_end", "curate", "injection", "scrub", "start", "install")
+NOT_MEASURED = 3  # status of a benchmark whose hardware is not here
 BY_NAME = (
     "audit",
     "curriculum",
     "distill",
     "doubt",
     "erasure",
+    "gpu",
     "kills",
     "methods",
     "outliers",
@@ -28,12 +30,15 @@ def main(arguments: list[str]) -> int:
     if wrong:
         print(f"no benchmark {', '.join(wrong)}; there are {', '.join(NAMES + BY_NAME)}", file=sys.stderr)
         return 2
-    failed = []
+    failed, skipped = [], []
     for name in names or NAMES:
         print(f"== {name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"bench.{name}", *options], check=False).returncode:
-            failed.append(name)
-    print(f"missed: {', '.join(failed)}" if failed else "every must is met")
+        status = subprocess.run([sys.executable, "-m", f"bench.{name}", *options], check=False).returncode
+        if status:
+            (skipped if status == NOT_MEASURED else failed).append(name)
+    if skipped:
+        print(f"not measured here: {', '.join(skipped)}")
+    print(f"missed: {', '.join(failed)}" if failed else "every must that was measured is met")
     return 1 if failed else 0
 
 
