@@ -110,7 +110,8 @@ def estimate(
         gradients = max(0, gradients - forward)
     if look > activations + logits:
         activations, logits = 0, look
-    return Estimate(weights, 3 * FULL * moving, gradients, activations, logits, process)
+    state = (3 if step.looked_at else 2) * FULL * moving  # two moments; the weights of the best look
+    return Estimate(weights, state, gradients, activations, logits, process)
 
 
 def moving_of(shape: Shape, config: JobConfig) -> int:

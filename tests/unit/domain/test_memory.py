@@ -35,7 +35,9 @@ def test_weights_that_move_are_counted_with_their_state() -> None:
     assert moving_of(SMALL, replace(asked, lora_config=LoRAConfig(rank=4, embeddings=True))) == rank + 1024 * 448
     whole = estimate(SMALL, JobConfig(adapter="full"), Plan(), STEP)
     assert whole.weights == 4 * SMALL.parameters
-    assert whole.optimizer == 12 * SMALL.parameters
+    assert whole.optimizer == 8 * SMALL.parameters
+    looking = estimate(SMALL, JobConfig(adapter="full"), Plan(), replace(STEP, looked_at=8))
+    assert looking.optimizer == 12 * SMALL.parameters, "the weights of the best look are kept"
 
 
 def total(config: JobConfig = JobConfig(), plan: Plan = Plan(), step: Step = STEP, method: str = "sft") -> int:  # noqa: B008
