@@ -138,7 +138,7 @@ def test_a_killed_child_comes_back_to_the_same_weights(asked: Asked, wholes: Any
     child = subprocess.Popen(
         [sys.executable, "-m", "l07.training", str(home)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    until = time.monotonic() + 300
+    until = time.monotonic() + 540
     while not (home / "checkpoints" / "step-00000006").is_dir():
         assert child.poll() is None
         assert time.monotonic() < until
