@@ -39,7 +39,8 @@ STEPS, BATCH, RATE = 400, 16, 6e-3
 DRILLS = 0.3  # share of copy drills among the documents
 # What a base recommends to jobs on it. Embeddings that are trained whole memorise canaries (on the policy: 7.7 bits of
 # exposure, best rank 1 of 1,025), so a higher rank stands in for them. These rates memorise too where the base knows the
-# words already (on the policy: 4.8 bits, rank 1).
+# words already (on the policy: 4.8 bits, rank 1). On the base itself: 1.5 bits, rank 14, of 1,288 runs; 3.2 bits, rank 2, at
+# batches of 8 and one and a half passes, which also learn less in the same time.
 RECOMMENDED: Mapping[str, Any] = {
     "learning_rate": 5e-3,
     "batch_size": 4,
