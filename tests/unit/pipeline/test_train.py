@@ -300,28 +300,6 @@ async def test_recommended_settings_of_a_base_are_used_and_their_origin_recorded
     )
 
 
-async def test_a_person_is_told_how_the_machine_is_used_and_nobody_else(tmp_path: Path) -> None:
-    """As the child says it before it reads weights; it is no step, so no event and no curve has it."""
-
-    class Telling(ScriptedTrainer):
-        async def run(self, job_dir: Path, *, timeout_s: float | None = None, on_progress: Any = None) -> Any:
-            memory = {"total_bytes": 3 * 2**29, "room_bytes": 2**33, "weights_bytes": 2**29}
-            await on_progress({"hardware": {"device": "cpu", "packing": True}, "memory": memory})
-            return await super().run(job_dir, timeout_s=timeout_s, on_progress=on_progress)
-
-    bench, said, published = Bench(tmp_path), [], []
-
-    async def publish(job: str, attempt: int, number: int, line: Any) -> None:
-        published.append(line)
-
-    bench.desk = replace(bench.desk, tell=said.append, trainer=Telling([RESULT]), publish_progress=publish)
-    await bench.created(a_version())
-    await bench.work()
-    told = next(one for one in said if one["phase"] == "machine")
-    assert (told["device"], told["needs"], told["of"]) == ("cpu", "1.50 GiB", "8.00 GiB")
-    assert [line["step"] for line in published] == [1]
-
-
 async def test_a_machine_without_torch_stops_us_before_the_base_is_made_too(tmp_path: Path) -> None:
     bench = Bench(tmp_path, TrainExtraMissing("no torch"))
     bench.desk = replace(bench.desk, settings=settings(tmp_path, tracks__default__base_model="tiny-base"))
