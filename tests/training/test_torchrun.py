@@ -27,7 +27,7 @@ from l07.training import ranks
 from tests.training.struck import a_job
 from tests.training.worlds import Bench
 
-pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 TWO = TorchrunTrainer(2)
 ALIKE = 1e-4  # of the largest weight; 4e-5 was measured after 12 steps of an adapter, which begins near zero
@@ -150,7 +150,7 @@ def test_rows_at_a_time_make_whole_steps(
 
 
 async def eventually(condition: Callable[[], Any], task: asyncio.Task[Any] | None = None) -> None:
-    async with asyncio.timeout(300):
+    async with asyncio.timeout(600):
         while not condition():
             assert task is None or not task.done(), task
             await asyncio.sleep(0.02)
