@@ -25,6 +25,7 @@ from l07.errors import ChildKilled, ChildPreempted, ChildResultMissing
 from l07.training.__main__ import STATUS, leave_with_parent, of_rank
 from l07.training.files import write_json
 
+NAME = "l07"  # of a meeting of machines
 MEET_S = 900.0  # within which all machines of a job have to be there
 
 
@@ -64,11 +65,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(asked: argparse.Namespace) -> None:
     """Raises ChildFailedError: a rank failed, and the others were ended. SignalException: we were asked to leave, all have left."""
     meeting: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    meeting["run_id"] = str(uuid.uuid4())
     if asked.nodes > 1:
         how = {"rank": asked.node, "timeout": MEET_S}
         meeting = {"rdzv_backend": "static", "rdzv_endpoint": asked.rendezvous, "rdzv_configs": how}
+        meeting["run_id"] = NAME  # what machines say to each other stands under it: with two names they wait for ever
     config = LaunchConfig(
-        min_nodes=asked.nodes, max_nodes=asked.nodes, nproc_per_node=asked.processes, max_restarts=0, run_id=str(uuid.uuid4()),
+        min_nodes=asked.nodes, max_nodes=asked.nodes, nproc_per_node=asked.processes, max_restarts=0,
         shutdown_timeout=max(1, int(asked.grace_s)), **meeting,
     )  # fmt: skip
     where = [str(asked.folder)] if asked.folder else []
