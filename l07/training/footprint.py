@@ -33,7 +33,9 @@ def shape_of(folder: Path, config: Any) -> Shape:
         for path in sorted(folder.glob("*.safetensors")):
             tensors.update(_header(path))
     except (OSError, ValueError, KeyError, TypeError, MemoryError) as err:
-        raise BaseIncomplete(f"the base {folder} does not say how large it is: {type(err).__name__}") from err
+        raise BaseIncomplete(
+            f"the base {folder} cannot be loaded: it does not say how large it is ({type(err).__name__})"
+        ) from err
     hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
     return Shape(
         parameters=sum(math.prod(one) for one in tensors.values()),

@@ -25,6 +25,7 @@ from l07.errors import (
     ChildKilled,
     ChildOutOfMemory,
     DatasetDiffers,
+    DoesNotFit,
     LossNotFinite,
     NothingToTrainOn,
     TemplateUnfit,
@@ -58,6 +59,20 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return tiny.make_tokenizer(tiny._texts(world.documents(200, 0), 0))
+
+
+# A child that takes its machine for larger than it is.
+HOPEFUL = """
+import sys
+from dataclasses import replace
+from l07.training import footprint
+from l07.training.__main__ import main
+fitted = footprint.fitted
+def hopeful(task, data, shape, plan, machine, **more):
+    return fitted(task, data, shape, plan, replace(machine, memory_bytes=10**15), **more)
+footprint.fitted = hopeful
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 async def refused(job: Path, expected: type[ChildError], match: str, command: list[str] | None = None) -> None:
@@ -145,7 +160,8 @@ async def test_a_run_measures_what_it_did_and_leaves_an_adapter_that_loads(bench
     assert result["tokens"] > 0
     assert result["peak_rss_bytes"] > 10**8
     told = {"step", "steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eta_s"}
-    assert set(seen[0]) == told
+    assert set(seen[0]) == {"hardware", "memory"}, "before the first step"
+    assert set(seen[1]) == told
     out = tmp_path / "out"
     of_tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {path.name for path in out.iterdir()} == {
@@ -253,8 +269,11 @@ async def test_a_base_whose_weights_cannot_be_read_is_told(bench: Bench, tmp_pat
 
 
 async def test_too_little_memory_is_told(bench: Bench, tmp_path: Path) -> None:
+    """Before weights are read; and where the estimate was too small, by what the allocator says."""
     wide = {"lora": {"rank": 400_000}}  # gigabytes of adapter, asked for in one piece
-    await refused(bench.job(tmp_path, memory_limit_bytes=3_000_000_000, config=wide), ChildOutOfMemory, "memory")
+    job = bench.job(tmp_path, memory_limit_bytes=3_000_000_000, config=wide)
+    await refused(job, DoesNotFit, "the job needs about")
+    await refused(job, ChildOutOfMemory, "memory", [sys.executable, "-c", HOPEFUL])
 
 
 async def test_a_full_disk_leaves_nothing_half_written(bench: Bench, tmp_path: Path) -> None:
