@@ -245,3 +245,20 @@ def test_a_reward_that_pays_for_length_is_stopped(
     assert {path.name for path in (tmp_path / LAST_GOOD).iterdir()} >= {"adapter_model.safetensors", "l07.json"}
     kept = json.loads((tmp_path / LAST_GOOD / "l07.json").read_text("utf-8"))
     assert kept["step"] < 24, "the weights of a look before the breach"
+
+
+def test_a_reward_that_pays_for_a_token_is_stopped(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each token that stands between a name and its value: the policy writes more of them, and the calls around them go."""
+
+    def counted(tokenizer: Any) -> Any:
+        wanted = tokenizer.encode('": "', add_special_tokens=False)[-1]
+        return lambda ids: ids.count(wanted)
+
+    with pytest.raises((PolicyOutOfBounds, RewardHacked)) as caught:
+        cheated(bench, tmp_path, counted, monkeypatch, generations=8, beta=0.001)
+    assert caught.value.code in ("E7312", "E7313")
+    assert "went from" in caught.value.message or "its bounds are" in caught.value.message
+    kept = json.loads((tmp_path / LAST_GOOD / "l07.json").read_text("utf-8"))
+    assert kept["step"] < int(caught.value.context["step"])  # type: ignore[call-overload]
