@@ -162,7 +162,7 @@ async def send(client: Client, *words: str | bytes | int) -> Any:
 
 
 async def direct(call: Coroutine[Any, Any, T]) -> T:
-    """Wait for a call of `OneServer.step`, which may be cancelled: it closes its connection then. What it did is not known.
+    """Wait for a call of `OneServer.step`, which ends even when its caller is cancelled, without a task of its own.
 
     Raises the fate of what the library raised."""
     try:

@@ -4,6 +4,7 @@ A step of the ingest is five commands in one write, and the server answers in fo
 its caller for each piece, through eight coroutines that were pushed out of the processor's cache meanwhile."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -28,8 +29,8 @@ class Collector:
         before.feed_data, before.feed_eof, before.set_exception = self.feed_data, self.feed_eof, self.set_exception
 
     async def answers(self, count: int, limit_s: float | None) -> list[Any]:
-        """Raises what the library raises: Closed when the server hangs up, NoAnswer after `limit_s`. Whoever is cancelled here,
-        or gets an error, closes the connection: the answers that are missing would be the next one's."""
+        """Raises what the library raises: Closed when the server hangs up, NoAnswer after `limit_s`. Whoever gets
+        an error closes the connection: the answers that are missing would be the next one's. A cancelled call is waited for."""
         stream: Any = self.stream
         if (failure := stream.exception()) is not None:
             raise failure
@@ -41,7 +42,13 @@ class Collector:
                 self.feed_data(await stream.read(len(stream._buffer)))
             if stream._eof:
                 self._ended(Closed("the server closed the connection"))
-            await self._all
+            try:
+                await self._all
+            except asyncio.CancelledError:  # the step goes on, and so does whoever was cancelled, once it has ended
+                self._all = loop.create_future()
+                with suppress(RedisError, OSError):
+                    await self._all
+                raise
             return self._found
         finally:
             self._all = None

@@ -141,15 +141,26 @@ async def test_what_is_no_protocol_is_an_error() -> None:
             await connection.answers(1)
 
 
-async def test_whoever_is_cancelled_leaves_nothing_behind_that_holds_up_the_stream() -> None:
+async def test_whoever_is_cancelled_waits_until_the_call_has_ended() -> None:
     async with connected(says(b"+OK\r\n", ask=True)) as connection:
         waiting = asyncio.create_task(connection.answers(1))
         await asyncio.sleep(0)
         waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        await asyncio.sleep(0)
+        assert not waiting.done()
         connection._writer.write(b".")
-        await until(lambda: not connection.rests())  # it came all the same: the caller closes the connection
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting, LIMIT_S)
+        assert connection.rests()
+
+
+async def test_a_cancelled_call_whose_server_is_gone_ends() -> None:
+    async with connected(says(b"+OK\r\n", ask=True), limit_s=0.2) as connection:
+        waiting = asyncio.create_task(connection.answers(1))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting, LIMIT_S)
 
 
 async def until(what: Callable[[], bool]) -> None:
