@@ -93,7 +93,7 @@ async def test_a_stopped_trainer_is_preempted_and_its_attempt_does_not_count(hou
     house.go()
     house.trainer("two")
     await house.until_entries("jobs", "job.ended")
-    await one_result(house, "a", [1])
+    await one_result(house, "a", [1, 1])  # told of each start; the number is that of attempts that count
 
 
 async def test_a_cancelled_job_ends_in_its_trainer_and_the_next_has_its_turn(house: House) -> None:

@@ -86,7 +86,10 @@ def test_a_slowed_model_fails_latency_and_nothing_else(honest: Measurements):
 
 def test_one_broken_domain_fails_diversity_and_nothing_else(honest: Measurements):
     """In one domain the two models' answers change places, so there the candidate answers like the policy."""
-    domain = sorted({row.domain for row in honest.rows})[0]
+    gained = Counter[str]()
+    for row in (row for row in honest.rows if row.set == "test"):
+        gained[row.domain] += sum(call.candidate.exact - call.baseline.exact for call in row.calls if call.baseline)
+    domain = gained.most_common(1)[0][0]  # where it is sure that they differ
     rows = tuple(swapped(row) if (row.set, row.domain) == ("test", domain) else row for row in honest.rows)
     verdict = decide(replace(honest, rows=rows), PLAN)
     assert (verdict.decision, failed(verdict)) == ("REJECT", ["diversity"])

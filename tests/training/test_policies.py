@@ -45,7 +45,7 @@ class Bench:
             prepare_base("tiny-policy", aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=600)
         )
         self.base, self.base_digest = made.folder, made.digest
-        self.judged = run_child(folder / "reward", self.document("reward", folder / "reward", config={"max_steps": 12}))
+        self.judged = run_child(folder / "reward", self.document("reward", folder / "reward", config={"max_steps": 40}))
 
     def document(self, method: str, folder: Path, **changes: Any) -> dict[str, Any]:
         config = {"batch_size": 4, "max_steps": 3, **changes.pop("config", {})}
