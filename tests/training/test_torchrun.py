@@ -274,9 +274,10 @@ async def test_a_loss_that_is_no_number_is_told_as_such(bench: Bench, tmp_path: 
 
 async def test_a_full_disk_at_a_checkpoint_is_told_as_such(bench: Bench, tmp_path: Path) -> None:
     limited = tmp_path / "python"
-    limited.write_text(f'#!/bin/bash\nulimit -f 60\nexec {sys.executable} "$@"\n', "ascii")
+    limited.write_text(f'#!/bin/bash\nulimit -f 400\nexec {sys.executable} "$@"\n', "ascii")
     limited.chmod(0o755)
-    folder = bench.job(tmp_path / "job", config=SHORT, ranks=2, checkpoints={"steps": 2})
+    wide = {**SHORT, "lora": {"rank": 128}}  # its checkpoint is larger than any other file of the job
+    folder = bench.job(tmp_path / "job", config=wide, ranks=2, checkpoints={"steps": 2})
     with pytest.raises(ChildDiskFull):
         await TorchrunTrainer(2, python=str(limited)).run(folder)
     gone(folder)
