@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 
 from l07.backends.embedded import _bundled
 
-PORTS = range(19200, 19300)  # a cluster's nodes speak to each other 10,000 above
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(19200 + 50 * WORKER, 19250 + 50 * WORKER)  # its own for each worker; a cluster's nodes speak to each other 10,000 above
 DURABLE = ("--save", "", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 KINDS = ("redis", "valkey")
 
@@ -65,8 +66,16 @@ class Server:
             self.process = subprocess.Popen([*words, *DURABLE, *self.options], stdout=log, stderr=log)
 
     async def answers(self) -> None:
+        """It, and not another that was faster to take the port."""
         async with self.client() as client:
-            await wait_until(lambda: _pings(client))
+            await wait_until(lambda: self._pings(client))
+
+    async def _pings(self, client: Any) -> bool:
+        assert self.process and self.process.poll() is None, (self.folder / "log").read_text("utf-8", "replace")[-800:]
+        try:
+            return int((await client.info("server"))["process_id"]) == self.process.pid
+        except (RedisError, OSError):
+            return False
 
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncIterator[Any]:
@@ -93,13 +102,6 @@ class Server:
             self.process.kill()
         if self.process:
             self.process.wait()
-
-
-async def _pings(client: Any) -> bool:
-    try:
-        return bool(await client.ping())
-    except (RedisError, OSError):
-        return False
 
 
 @dataclass

@@ -26,7 +26,8 @@ class OutOfTime(ChildTrainer):
 
     async def run(self, job_dir: Path, *, timeout_s: float | None = None, on_progress: Any = None) -> Mapping[str, Any]:
         async def over(line: Mapping[str, Any]) -> None:
-            raise TimeoutError
+            if line.get("step"):  # what was found at the start comes before it has learned anything
+                raise TimeoutError
 
         return await super().run(job_dir, timeout_s=timeout_s, on_progress=over)
 
