@@ -124,7 +124,8 @@ class _Play:
             raise RuntimeError("the feeder failed") from stage.feeder.failure
 
     def _hurt(self) -> None:
-        """The schedule, evenly over the time; what is late follows at once."""
+        """The schedule, evenly over the time; what is late follows at once. After each fault there is something left to
+        consume, after the last one too: healing is seen by it."""
         stage, choices = self.stage, self.stage.choices
         rng = random.Random(choices.seed ^ 0xBAD)
         kinds = list(choices.kinds) or schedule(choices.seed, choices.faults, without=choices.without)
@@ -132,7 +133,7 @@ class _Play:
         stage.pause(min(12.0, room / 5))  # the group forms
         lead = time.monotonic() - begun
         for number, kind in enumerate(kinds):
-            stage.feeder.allowed = 0.1 + 0.9 * (number + 1) / len(kinds)
+            stage.feeder.allowed = 0.1 + 0.9 * (number + 1) / (len(kinds) + 1)
             due = begun + lead + number * (room - lead) / max(1, len(kinds))
             stage.pause(max(0.5, due - time.monotonic()))
             at = time.monotonic()
@@ -140,6 +141,7 @@ class _Play:
             took = time.monotonic() - at
             self.report.faults.append(Hurt(round(at - begun, 1), kind, what, round(took, 1), time.monotonic()))
             self.tell(f"{at - begun:7.1f} s  {kind}: {what} ({took:.1f} s)")
+        stage.feeder.allowed = 1.0
         stage.pause(max(0.0, begun + room - time.monotonic()))
 
     def _heal(self) -> None:

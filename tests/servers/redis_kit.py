@@ -19,7 +19,9 @@ from redis.exceptions import RedisError
 from l07.backends.embedded import _bundled
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-PORTS = range(19200 + 50 * WORKER, 19250 + 50 * WORKER)  # its own for each worker; a cluster's nodes speak to each other 10,000 above
+PORTS = range(
+    19200 + 50 * WORKER, 19250 + 50 * WORKER
+)  # its own for each worker; a cluster's nodes speak to each other 10,000 above
 DURABLE = ("--save", "", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 KINDS = ("redis", "valkey")
 
