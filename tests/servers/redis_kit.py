@@ -73,7 +73,8 @@ class Server:
             await wait_until(lambda: self._pings(client))
 
     async def _pings(self, client: Any) -> bool:
-        assert self.process and self.process.poll() is None, (self.folder / "log").read_text("utf-8", "replace")[-800:]
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text("utf-8", "replace")[-800:]
         try:
             return int((await client.info("server"))["process_id"]) == self.process.pid
         except (RedisError, OSError):
