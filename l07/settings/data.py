@@ -158,7 +158,11 @@ class Track(Group):
     baseline: Literal["released", "base"] = Field(
         "released", description="what the candidate must beat; released: the PRODUCTION version, else the base"
     )
-    max_examples: int = Field(500_000, ge=1, le=500_000, description="examples a dataset at most")
+    max_examples: int = Field(
+        500_000, ge=1, le=500_000,
+        description="examples a dataset at most; what has more, of 1,000 and more, is cut a twentieth below, so that a full one is "
+        "not written anew with every batch",
+    )  # fmt: skip
     license: str = Field("", description="licence that a dataset's card names; empty: not stated")
     seal: SealRule = Field(default_factory=SealRule)
     train: TrainRule = Field(default_factory=TrainRule)

@@ -36,6 +36,8 @@ from l07.pipeline.curate.twins import Body
 from l07.pipeline.curate.work import DatasetWarning, Examples, Hold, Lineage, Work, digest_of, tally
 from l07.ports import SealedBatch
 
+ROOM_FROM = 1000  # rows: a dataset of fewer is soon written
+
 
 @dataclass(frozen=True, slots=True)
 class Golden:
@@ -188,20 +190,26 @@ def _cap_tasks(work: Work) -> None:
 
 
 def _cap(work: Work) -> None:
-    """At most max_examples rows in the splits, and contrast_ratio times as many beside them."""
+    """At most max_examples rows in the splits, and contrast_ratio times as many beside them. What is too much is cut with
+    some room: rows that leave are spread over all files, so a full dataset would be written anew with every batch."""
     columns, rules = work.columns, work.rules
     learnt = np.flatnonzero(columns.learnt)
     stay = len(learnt)
     if stay > rules.max_examples:
         strata, _ = columns.strata(learnt)
-        chosen = drawing.stratified_cap(columns.draw[learnt], strata, rules.max_examples, seed=rules.seed)
+        chosen = drawing.stratified_cap(columns.draw[learnt], strata, cut_to(rules.max_examples), seed=rules.seed)
         work.leave_all(np.delete(learnt, chosen).tolist(), "cap")
         stay = len(chosen)
     contrast = np.flatnonzero(work.columns.table == TABLE["contrast"])
     most = int(rules.contrast_ratio * stay)
     if len(contrast) > most:
-        chosen = drawing.lowest(columns.draw[contrast], most, seed=rules.seed, purpose="contrast")
+        chosen = drawing.lowest(columns.draw[contrast], cut_to(most), seed=rules.seed, purpose="contrast")
         work.leave_all(np.delete(contrast, chosen).tolist(), "contrast_cap")
+
+
+def cut_to(most: int) -> int:
+    """A twentieth less, where that are many rows."""
+    return most - most // 20 if most >= ROOM_FROM else most
 
 
 def _draft(work: Work, grouping: Grouping, hold: Hold, parent: Parent | None, erased: Erased | None) -> Draft | Refusal:
