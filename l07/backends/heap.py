@@ -3,8 +3,8 @@ records and each answer of a broker is such a block, whose pages are then faulte
 
 import ctypes
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-BLOCK = 32 << 20  # the largest that glibc takes; larger blocks still go back at once
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
+BLOCK = 32 << 20  # the largest that glibc takes; larger blocks still go back at once, unless ALL is kept
 KEPT = 32 << 20  # free memory at the heap's end that stays with the process: two answers of a broker
 
 
@@ -16,6 +16,8 @@ def keep_freed_memory(kept: int = KEPT) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
+        return False
+    if kept == ALL and not mallopt(M_MMAP_MAX, 0):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, kept))
 
