@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from l07.backends import worker
 from l07.backends.parquet import read_manifest, read_members, shards
 from l07.backends.secret import open_marks
 from l07.backends.worker import InlineCurator, ProcessCurator, _swept
@@ -162,3 +163,19 @@ def test_what_a_build_left_in_a_cycle_is_gone_before_the_next(monkeypatch: pytes
         assert left[0]() is None
     finally:
         gc.enable()
+
+
+def test_memory_goes_back_once_nobody_builds_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(worker, "give_back_memory", lambda: given.append(looked))
+    looked = 0
+
+    def is_over() -> bool:
+        nonlocal looked
+        looked += 1
+        if looked in (3, 4):  # the second build ends a moment after the first
+            _swept(lambda _: None, None)
+        return looked == 9
+
+    worker._watch(is_over)
+    assert given == [5]
