@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from l07.backends.parquet.files import link, read_table, write_table
 from l07.backends.parquet.schema import BODY, FACTS, ROW, STORED
+from l07.backends.parquet.tables import columns_of
 from l07.domain.dataset import TABLES, Member
 
 FAN = 8  # shards or segments of one size that become one of the next
@@ -127,7 +128,8 @@ class Shelf:
 
 
 def _rows(members: Sequence[Member], bodies: pa.Table) -> pa.Table:
-    keys = pa.array([member.key for member in members], pa.string())
+    columns = columns_of(members)
+    keys = pa.array(columns["key"], pa.string())
     taken = bodies.take(pc.index_in(keys, value_set=bodies.column("key").combine_chunks()))
-    facts = {name: pa.array([getattr(m, name) for m in members], FACTS.field(name).type) for name in FACTS.names}
+    facts = {name: pa.array(columns[name], FACTS.field(name).type) for name in FACTS.names}
     return pa.table([facts.get(name, taken.column(name) if name in BODY.names else None) for name in ROW.names], ROW)

@@ -1,8 +1,10 @@
 """Rows that are objects, and groups, as the tables that are written of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,9 +23,16 @@ def groups_table(columns: Columns, grouping: Grouping) -> pa.Table:
     return pa.table([names.take(order), names.take(pa.array(grouping.group[at])), splits], schema=GROUPS)
 
 
+def columns_of(members: Sequence[Member]) -> Mapping[str, Sequence[Any]]:
+    """The fields of all by name, in one pass."""
+    names = Member.__struct_fields__
+    columns = zip(*map(msgspec.structs.astuple, members), strict=True) if members else ((),) * len(names)
+    return dict(zip(names, columns, strict=True))
+
+
 def runs_table(members: Sequence[Member], draws: Column) -> pa.Table:
     """What never changes of these rows."""
-    columns: dict[str, Any] = {name: [getattr(m, name) for m in members] for name in RUN.names if name != "draw"}
+    columns: dict[str, Any] = {**columns_of(members)}
     for name in ("content", "exact", "deeds"):
         columns[name] = [bytes.fromhex(digest) if digest else None for digest in columns[name]]
     columns["draw"] = draws
@@ -32,12 +41,10 @@ def runs_table(members: Sequence[Member], draws: Column) -> pa.Table:
 
 def standing_table(members: Sequence[Member], placed: Sequence[int], digests: Column) -> pa.Table:
     """Where these rows stand."""
-    beside = ("placed", "digest", "sketched", "scores")
-    columns: dict[str, Any] = {
-        name: [getattr(m, name) for m in members] for name in STANDING.names if name not in beside
-    }
-    columns["scores"] = [list(m.scores.items()) for m in members]
-    columns["sketched"] = [bool(m.sketch) for m in members]
+    columns: dict[str, Any] = {**columns_of(members)}
+    columns["scores"] = [list(scores.items()) for scores in columns["scores"]]
+    columns["sketched"] = list(map(bool, columns["sketch"]))
     columns["placed"] = placed
-    columns["digest"] = [digest.tobytes() if m.table else None for m, digest in zip(members, digests, strict=True)]
+    raw = np.ascontiguousarray(digests).tobytes()
+    columns["digest"] = [raw[32 * n : 32 * n + 32] if table else None for n, table in enumerate(columns["table"])]
     return pa.table([pa.array(columns[name], STANDING.field(name).type) for name in STANDING.names], schema=STANDING)

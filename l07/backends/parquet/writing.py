@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from l07.pipeline.curate.roll import bands_of
 from l07.pipeline.curate.work import Examples, Lineage
 
 PER_ROW = ("runs", "standing", "provenance")
+_LINE = attrgetter("key", "batch_id", *(f"events.{name}" for name in EVENTS))
 LARGE = 32_768  # rows: such a segment is not merged any more; one row that moves has all of its standing written anew
 # Columns whose values come again and again: only these are looked through for any.
 REPEATED = {
@@ -203,8 +205,7 @@ def _write_segment(
 
 
 def _lineage(lines: Sequence[Lineage]) -> pa.Table:
-    columns = [[line.key for line in lines], [line.batch_id for line in lines]]
-    columns += [[getattr(line.events, name) for line in lines] for name in EVENTS]
+    columns = zip(*map(_LINE, lines), strict=True) if lines else ((),) * len(LINEAGE)
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=LINEAGE)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from l07.domain.doubt.copies import Texts
 from l07.domain.doubt.growing import Growth
 from l07.domain.doubt.limits import Limits, centred, threshold
-from l07.domain.doubt.soundness import LEARNT, Rows, out_of_fold, soundness
+from l07.domain.doubt.soundness import LEARNT, Rows, as_table, out_of_fold, soundness
 from l07.domain.doubt.source import COLUMNS, Attempt, Source
 
 F64 = npt.NDArray[np.float64]
@@ -95,7 +95,7 @@ def _doubtful_labels(source: Source, limits: Limits) -> Found:
         return {}
     learns = np.array([attempt.key in usual for attempt in rows])
     scores = out_of_fold(
-        np.array([*map(source.row, rows)])[:, OF_LABELS], rejected, learns, [a.task for a in rows], Growth(LABEL_TREES)
+        as_table([*map(source.row, rows)])[:, OF_LABELS], rejected, learns, [a.task for a in rows], Growth(LABEL_TREES)
     )
     found: Found = {}
     for label, sign in ((False, 1.0), (True, -1.0)):

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +61,12 @@ def _from(rows: F64, scores: F64) -> F64:
 def centred(scores: F64, tasks: Sequence[str], *, real: npt.NDArray[np.bool_]) -> F64:
     """Scores against what is usual at their task: all attempts at an unusual task look strange to a classifier that
     does not know it. A task's median counts the more the more real rows it has."""
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(real).tolist():
-        rows[tasks[row]].append(row)
+    rows: dict[str, list[float]] = defaultdict(list)
+    for task, score, is_real in zip(tasks, scores.tolist(), real.tolist(), strict=True):
+        if is_real:
+            rows[task].append(score)
     whole = float(np.median(scores[real]))
     shift = {
-        task: (float(np.median(scores[of_task])) - whole) * len(of_task) / (len(of_task) + TASK_WEIGHT)
-        for task, of_task in rows.items()
+        task: (median(of_task) - whole) * len(of_task) / (len(of_task) + TASK_WEIGHT) for task, of_task in rows.items()
     }
     return np.asarray(np.round(scores - np.array([shift.get(task, 0.0) for task in tasks]), 6))

@@ -2,6 +2,7 @@
 also hears what all sources of the build teach together."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class Rows:
         usual = source.some(accepted, LEARNT, "learnt")
         self.source, self.is_small = source, len(accepted) < SMALL
         self.runs = [attempt for attempt in accepted if attempt.new or attempt.key in usual]
-        self.table = np.array([*map(source.row, self.runs), *(row for _, row in source.faulty)])
+        self.table = as_table([*map(source.row, self.runs), *(row for _, row in source.faulty)])
         self.tasks = [attempt.task for attempt in (*self.runs, *(attempt for attempt, _ in source.faulty))]
         self.is_fault = np.arange(len(self.table)) >= len(self.runs)
         self.learns = self.is_fault | self._are(usual)
@@ -63,6 +64,11 @@ def soundness(sources: Sequence[Source]) -> list[Rows]:
             if one.is_small:
                 one.scores = (one.scores + its) / 2
     return rows
+
+
+def as_table(rows: Sequence[Sequence[float]]) -> F64:
+    """Of rows of numbers; numpy would look at each twice."""
+    return np.fromiter(chain.from_iterable(rows), np.float64).reshape(len(rows), -1)
 
 
 def out_of_fold(table: F64, says: Flags, learns: Flags, tasks: Sequence[str], growth: Growth) -> F64:
