@@ -1,6 +1,6 @@
 """Dialect 3: OpenAI chat, `data.messages` with `tool_calls` and `tool_call_id`, and optional `data.tools`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +17,11 @@ from l07.events.dialects.common import (
     filled,
     says,
 )
+
+try:
+    from l07.events.dialects import turns
+except ImportError:  # no C compiler where this was installed
+    turns = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from l07.events.dialects import RunData
@@ -106,9 +111,19 @@ def reason(data: "RunData") -> str:
 
 def talk(data: "RunData") -> Talk:
     """The messages as they are; ids are kept, and made where a call has none; arguments become objects."""
+    said = data.messages or []
+    messages = turns.of_chat(said, ROLES, arguments_of) if turns is not None else None
+    if messages is None:
+        messages = as_said(said)
+    context = next((m["content"] for m in messages if m["role"] == "system"), "")
+    return Talk(tuple(messages), tuple(map(_tool, data.tools or ())), final_answer(data), context)
+
+
+def as_said(said: Sequence[ChatMessage]) -> list[Message]:
+    """In Python; turns.pyx does the same of what OpenAI writes."""
     messages: list[Message] = []
     waiting: list[str] = []  # ids of calls that no tool has answered yet, for answers that do not name theirs
-    for message in data.messages or ():
+    for message in said:
         role = ROLES[message.role]
         if role == "tool":
             messages.append(_answer(message, waiting))
@@ -117,8 +132,7 @@ def talk(data: "RunData") -> Talk:
         waiting = [each["id"] for each in calls] or waiting
         text = _content(message)
         messages.append(asks(text, calls) if calls else says(role, text))
-    context = next((m["content"] for m in messages if m["role"] == "system"), "")
-    return Talk(tuple(messages), tuple(map(_tool, data.tools or ())), final_answer(data), context)
+    return messages
 
 
 def _calls(message: ChatMessage, place: int) -> list[Message]:

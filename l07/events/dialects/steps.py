@@ -1,5 +1,6 @@
 """Dialect 1: `data.trace` with `task_description`, `task_context`, `steps` and `final_answer`."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,11 @@ from l07.events.dialects.common import (
     says,
     text_of,
 )
+
+try:
+    from l07.events.dialects import turns
+except ImportError:  # no C compiler where this was installed
+    turns = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from l07.events.dialects import RunData
@@ -85,12 +91,20 @@ def talk(data: "RunData") -> Talk:
     assert trace is not None
     context = "" if trace.task_context in (None, {}, []) else filled(trace.task_context)
     messages = opening(goal(data), context)
-    for number, step in enumerate(trace.steps or (), 1):
-        messages += of_step(number, step)
+    if turns is not None and trace.steps:
+        turns.of_steps(trace.steps, messages, arguments_of, text_of, filled)
+    else:
+        messages += of_steps(trace.steps or ())
     last = final_answer(data)
     if last:
         messages.append(says("assistant", last))
     return Talk(tuple(messages), tuple(data.tools or ()), last, context)
+
+
+def of_steps(steps: Sequence[Step]) -> Iterator[Message]:
+    """In Python; turns.pyx does the same."""
+    for number, step in enumerate(steps, 1):
+        yield from of_step(number, step)
 
 
 def of_step(number: int, step: Step) -> list[Message]:
