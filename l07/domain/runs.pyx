@@ -17,6 +17,7 @@ include "runs_json.pxi"
 include "rounding.pxi"
 include "runs_text.pxi"
 include "runs_deflate.pxi"
+include "runs_documents.pxi"
 
 cdef object _encode = msgspec.json.encode
 
@@ -250,96 +251,6 @@ cdef bint _sound(calls, set offered, bint assistant, int* found) except -1:
         if offered is not None and name not in offered:
             found[0] |= 8
     return True
-
-
-# ------------------------------------------------------------------ documents
-
-
-def documents(tuple body, messages):
-    """What the digests content, exact and deeds are of, as bytes, and how many characters the arguments of the deeds have;
-    None: not sure."""
-    cdef Out out
-    cdef tuple turns = _turns(messages)
-    cdef Py_ssize_t content, exact, characters
-    if turns is None:
-        return None
-    _open(&out)
-    try:
-        if not _put_tuple(&out, body, False, LEVELS):
-            return None
-        content = out.size
-        if not _put_without_ids(&out, turns):
-            return None
-        exact = out.size
-        characters = _put_deeds(&out, turns)
-        if characters < 0:
-            return None
-        return (
-            PyBytes_FromStringAndSize(out.at, content),
-            PyBytes_FromStringAndSize(out.at + content, exact - content),
-            PyBytes_FromStringAndSize(out.at + exact, out.size - exact),
-            characters,
-        )
-    except UnicodeEncodeError:
-        return None
-    finally:
-        _close(&out)
-
-
-cdef int _put_without_ids(Out* out, tuple turns) except -1:
-    cdef bint first = True
-    cdef tuple functions
-    cdef dict message
-    _put_char(out, c'[')
-    for message in turns:
-        functions = _calls(message)
-        if functions is None:
-            return 0
-        _put_bytes(out, "[" if first else ",[", 1 if first else 2)
-        first = False
-        if not _put(out, message.get("role"), False, LEVELS):
-            return 0
-        _put_char(out, c',')
-        if not _put(out, message.get("content"), False, LEVELS):
-            return 0
-        _put_char(out, c',')
-        if not _put_tuple(out, functions, False, LEVELS):
-            return 0
-        _put_char(out, c',')
-        if not _put(out, message.get("name"), False, LEVELS):
-            return 0
-        _put_char(out, c']')
-    return _put_char(out, c']')
-
-
-cdef Py_ssize_t _put_deeds(Out* out, tuple turns) except -2:
-    """-1: not sure."""
-    cdef Out arguments
-    cdef Py_ssize_t characters = 0
-    cdef bint first = True
-    cdef dict message, function
-    _open(&arguments)
-    try:
-        _put_char(out, c'[')
-        for message in turns:
-            if message.get("role") != "assistant":
-                continue
-            for function in _calls(message):
-                arguments.size = 0
-                told = function.get("arguments")
-                if type(told) is str or not _put(&arguments, told, True, LEVELS):
-                    return -1
-                _put_bytes(out, "[" if first else ",[", 1 if first else 2)
-                first = False
-                _put_text(out, function.get("name"))
-                _put_char(out, c',')
-                _put_escaped(out, arguments.at, arguments.size)
-                _put_char(out, c']')
-                characters += _characters(arguments.at, arguments.size) - 2
-        _put_char(out, c']')
-        return characters
-    finally:
-        _close(&arguments)
 
 
 _prepare()

@@ -39,6 +39,12 @@ cdef const char* HEX = "0123456789abcdef"
 cdef double WHOLE = 1e15  # from here on a float may be no longer the number that its digits say
 
 
+cdef uint8_t _AS_IT_IS[256]  # in a text of JSON
+cdef int _byte
+for _byte in range(256):
+    _AS_IT_IS[_byte] = _byte >= 0x20 and _byte != c'"' and _byte != c'\\'
+
+
 cdef struct Out:
     char* at
     Py_ssize_t size
@@ -113,19 +119,20 @@ cdef int _put_escaped(Out* out, const char* at, Py_ssize_t size) except -1:
         next_ = l07_escaped(at, end)
         if out.room - out.size < end - at + 16:
             _grow(out, 2 * (end - at) + 16)
+        to = out.at + out.size
         if next_ != at:
-            memcpy(out.at + out.size, at, next_ - at)
-            out.size += next_ - at
+            memcpy(to, at, next_ - at)
+            to += next_ - at
             at = next_
+        while at != end and _AS_IT_IS[<uint8_t>at[0]]:  # the last bytes
+            to[0] = at[0]
+            to += 1
+            at += 1
+        out.size = to - out.at
         if at == end:
             break
         code = <uint8_t>at[0]
         at += 1
-        to = out.at + out.size
-        if code >= 0x20 and code != c'"' and code != c'\\':
-            to[0] = <char>code
-            out.size += 1
-            continue
         to[0] = c'\\'
         out.size += 2
         if code == c'"' or code == c'\\':
@@ -174,8 +181,13 @@ cdef int _put_int(Out* out, long long value) except -1:
     return _put_bytes(out, digits + at, 24 - at)
 
 
+cdef bint _floats = False  # whether one was written since somebody said no
+
+
 cdef int _put_float(Out* out, double value, bint canonical) except -1:
     cdef bytes text
+    global _floats
+    _floats = True
     if canonical and floor(value) == value:
         return _put_int(out, <long long>value) if -WHOLE < value < WHOLE else 0
     text = _encode(value)
@@ -236,15 +248,37 @@ cdef int _put_tuple(Out* out, tuple items, bint canonical, int levels) except -1
 cdef int _put_dict(Out* out, dict value, bint canonical, int levels) except -1:
     """Names in the order of their UTF-8 bytes."""
     cdef Entry entries[NAMES]
+    cdef int count = _sorted(value, entries) if levels else -1
+    cdef int n
+    if count < 0:
+        return 0
+    _put_char(out, c'{')
+    for n in range(count):
+        _put_name(out, &entries[n], n)
+        if not _put(out, <object>entries[n].value, canonical, levels - 1):
+            return 0
+    return _put_char(out, c'}')
+
+
+cdef inline int _put_name(Out* out, Entry* entry, int before) except -1:
+    if before:
+        _put_char(out, c',')
+    _put_escaped(out, entry.name, entry.size)
+    return _put_char(out, c':')
+
+
+cdef int _sorted(dict value, Entry* entries) except -2:
+    """How many they are; -1: not sure."""
     cdef Entry entry
-    cdef Py_ssize_t at = 0, count = 0, n, m
+    cdef Py_ssize_t at = 0
+    cdef int count = 0, n
     cdef PyObject* name
     cdef PyObject* item
-    if levels == 0 or len(value) > NAMES:
-        return 0
+    if len(value) > NAMES:
+        return -1
     while PyDict_Next(value, &at, &name, &item):
         if type(<object>name) is not str:
-            return 0
+            return -1
         entry.name = PyUnicode_AsUTF8AndSize(<object>name, &entry.size)
         entry.value = item
         n = count
@@ -253,15 +287,7 @@ cdef int _put_dict(Out* out, dict value, bint canonical, int levels) except -1:
             n -= 1
         entries[n] = entry
         count += 1
-    _put_char(out, c'{')
-    for m in range(count):
-        if m:
-            _put_char(out, c',')
-        _put_escaped(out, entries[m].name, entries[m].size)
-        _put_char(out, c':')
-        if not _put(out, <object>entries[m].value, canonical, levels - 1):
-            return 0
-    return _put_char(out, c'}')
+    return count
 
 
 cdef inline bint _before(Entry* one, Entry* other) noexcept:

@@ -265,6 +265,15 @@ def test_what_is_no_run_is_left_to_the_other(messages: Any) -> None:
     assert digests.runs.documents((), messages) is None
 
 
+@needed
+def test_more_messages_or_calls_than_there_is_room_for_are_left_to_the_other() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "a", "arguments": {"n": 1.0}}}
+    full = ({"role": "assistant", "content": "", "tool_calls": [call] * 256}, *[{"role": "user", "content": "a"}] * 255)
+    assert not differences(full, sure=True)
+    for run in ((*full, full[1]), ({**full[0], "tool_calls": [call] * 257},)):
+        assert digests.runs.documents(("a", run), run) is None
+
+
 if __name__ == "__main__":
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     rng = random.Random(seed)
