@@ -158,7 +158,13 @@ def test_a_folder_that_a_killed_run_has_half_written_is_no_version(
     """The manifest is written last; a scratch folder is published by one rename (contracts/test_store.py)."""
     draft = build([a_batch(a_task_each(20))], RULES)
     assert isinstance(draft, Draft)
-    monkeypatch.setattr(shards.Shelf, "finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    finish = shards.Shelf.finish
+
+    def killed(shelf: shards.Shelf) -> None:
+        finish(shelf)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards.Shelf, "finish", killed)
     with pytest.raises(KeyboardInterrupt):
         write_version(draft, tmp_path / "v", parent=None, track="t", rules=RULES, batches=["t-1"], golden=None)
     assert (tmp_path / "v" / "data").is_dir()

@@ -56,6 +56,7 @@ class Shelf:
         self.output, self._parent, self.write = output, parent, write
         self.shards = list(shards)
         self._number = 0
+        self._coming: dict[str, pa.Table] = {}  # by file: written at the end, since many are merged before
 
     def take(self, leaving: Mapping[tuple[str, int], Collection[str]]) -> list[pa.Table]:
         """Write the shards anew that lose rows; the bodies of those come back. `leaving`: keys by table and write."""
@@ -89,11 +90,13 @@ class Shelf:
                 rows = pa.concat_tables([self._read(shard) for shard in small])
                 self.shards = [shard for shard in self.shards if shard not in small]
                 for shard in small:
-                    (self.output / shard.file).unlink(missing_ok=True)
+                    self._coming.pop(shard.file, None)
                 self._add(table, rows, sorted({write for shard in small for write in shard.writes}))
 
     def finish(self) -> None:
-        """Link what stays as it was; a table without rows has a file without rows."""
+        """Write what is new, link what stays as it was; a table without rows has a file without rows."""
+        for file, rows in self._coming.items():
+            write_table(rows, self.output / file)
         empty = [f"data/{table}-empty.parquet" for table in set(TABLES) - {shard.table for shard in self.shards}]
         for file in (*(shard.file for shard in self.shards), *empty):
             own = self.output / file
@@ -116,13 +119,12 @@ class Shelf:
             shard = Shard(
                 f"data/{table}-{self.write:05}-{self._number:03}.parquet", table, rows.num_rows, tuple(writes)
             )
-            write_table(rows, self.output / shard.file)
+            self._coming[shard.file] = rows
             self.shards.append(shard)
 
     def _read(self, shard: Shard) -> pa.Table:
-        own = self.output / shard.file
-        if own.is_file():
-            return read_table(own)
+        if (coming := self._coming.get(shard.file)) is not None:
+            return coming
         assert self._parent is not None
         return read_table(self._parent / shard.file)
 
