@@ -37,5 +37,5 @@ async def test_what_a_build_has_freed_stays_for_the_next_and_goes_back_when_ther
         assert await curator._in_worker(work_hard, 200 * MB) - before > 150 * MB
         assert await curator._in_worker(resident_bytes, None, swept=False) - before > 150 * MB
         async with asyncio.timeout(30):
-            while await curator._in_worker(resident_bytes, None, swept=False) - before > 50 * MB:
+            while await curator._in_worker(resident_bytes, None, swept=False) - before > 50 * MB:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.1)
