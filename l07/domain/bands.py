@@ -69,7 +69,7 @@ class Bands:
         one set with itself that gives every two once, whom CROWD leaves out or not."""
         found = [np.empty(0, np.int64)]
         for band in range(BANDS):
-            one, other = _equal(asked.hashes[band], self.hashes[band])
+            one, other = equal(asked.hashes[band], self.hashes[band])
             mine, theirs = asked.order[band][one], self.order[band][other]
             if earlier:
                 before = self.rows[theirs] < asked.rows[mine]
@@ -105,8 +105,13 @@ def _hashes(sketches: U32) -> U32:
     return told
 
 
-def _equal(asked: U32, here: U32) -> tuple[I64, I64]:
+def equal(asked: U32, here: U32) -> tuple[I64, I64]:
     """Places of equal values in two sorted arrays; at most CROWD of `here` for one of `asked`."""
+    return equal_places(asked, here) if compiled is None else compiled.equal(asked, here, CROWD)
+
+
+def equal_places(asked: U32, here: U32) -> tuple[I64, I64]:
+    """In Python."""
     first = np.searchsorted(here, asked, side="left")
     first[first == len(here)] = 0  # greater than all: not equal to the least
     met = np.flatnonzero(here[first] == asked) if len(here) else np.empty(0, np.int64)

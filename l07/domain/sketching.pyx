@@ -215,3 +215,46 @@ def agreement(
     for n in range(mine.shape[0]):
         out[n] = l07_equal(&one[mine[n], 0], &other[theirs[n], 0], PERMUTATIONS) / <double>PERMUTATIONS
     return found
+
+
+def equal(const uint32_t[::1] asked, const uint32_t[::1] here, Py_ssize_t crowd):
+    """Places of equal values in two sorted arrays, see bands.py: hand in hand through both, in leaps where one has far more."""
+    cdef Py_ssize_t n, at = 0, low, high, step, count = 0, size = here.shape[0], end, total = 0
+    cdef int64_t[::1] first = numpy.empty(asked.shape[0], numpy.int64)
+    cdef int64_t[::1] met = numpy.empty(asked.shape[0], numpy.int64)
+    cdef int64_t[::1] one, other
+    cdef uint32_t value
+    with nogil:
+        for n in range(asked.shape[0]):
+            value = asked[n]
+            step = 1
+            low = at
+            while low + step < size and here[low + step] < value:
+                low += step
+                step *= 2
+            high = min(low + step, size)
+            while low < high:
+                end = (low + high) // 2
+                if here[end] < value:
+                    low = end + 1
+                else:
+                    high = end
+            at = low
+            if at == size:
+                break
+            if here[at] == value:
+                first[count], met[count] = at, n
+                count += 1
+                for end in range(at, min(at + crowd, size)):
+                    if here[end] != value:
+                        break
+                    total += 1
+    one, other = numpy.empty(total, numpy.int64), numpy.empty(total, numpy.int64)
+    total = 0
+    for n in range(count):
+        for end in range(first[n], min(first[n] + crowd, size)):
+            if here[end] != asked[met[n]]:
+                break
+            one[total], other[total] = met[n], end
+            total += 1
+    return numpy.asarray(one), numpy.asarray(other)

@@ -1,0 +1,23 @@
+"""Equal hashes of two sketches' bands, by either way."""
+
+import numpy as np
+import pytest
+
+from l07.domain.bands import CROWD, equal, equal_places
+
+
+@pytest.mark.parametrize(
+    ("asked", "here", "most"),
+    [(0, 5, 9), (5, 0, 9), (1, 1, 2), (300, 5000, 2000), (5000, 300, 2000), (900, 900, 2), (700, 700, 2**32)],
+)
+def test_equal_hashes_are_found_whoever_has_more(asked: int, here: int, most: int) -> None:
+    rng = np.random.default_rng(asked + here)
+    one, other = (np.sort(rng.integers(0, most, count, np.uint64).astype(np.uint32)) for count in (asked, here))
+    for found, told in zip(equal(one, other), equal_places(one, other), strict=True):
+        assert found.tolist() == told.tolist()
+
+
+def test_of_a_crowd_the_first_are_met() -> None:
+    one, other = equal(np.array([3], np.uint32), np.full(CROWD + 9, 3, np.uint32))
+    assert one.tolist() == [0] * CROWD
+    assert other.tolist() == list(range(CROWD))
