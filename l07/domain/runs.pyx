@@ -194,6 +194,28 @@ cdef int _put_calls(Out* out, tuple turns, _Seen seen) except -1:
     return 1
 
 
+# ------------------------------------------------------------------ who said what
+
+
+def said_by(messages, str role not None):
+    """The texts of those messages that bear the role; None: not sure."""
+    cdef list found = []
+    if type(messages) is not tuple and type(messages) is not list:
+        return None
+    for message in messages:
+        if type(message) is not dict:
+            return None
+        whose = (<dict>message).get("role")
+        if whose is role or (type(whose) is str and <str>whose == role):
+            content = (<dict>message).get("content")
+            if type(content) is not str:
+                return None
+            found.append(content)
+        elif type(whose) is not str:
+            return None
+    return found
+
+
 # ------------------------------------------------------------------ completeness
 
 

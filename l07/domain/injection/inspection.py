@@ -15,6 +15,11 @@ from l07.domain.injection.directives import Passage, Reading, either, read_all
 from l07.domain.injection.disguise import plain, words_in
 from l07.domain.injection.provenance import Call, asked_for, has_effect, said_in, values_of, weight_of, words_of
 
+try:
+    from l07.domain import runs
+except ImportError:  # no C compiler where this was installed
+    runs = None  # type: ignore[assignment]
+
 Scanner = Callable[[str], float]  # one tool output as it was -> 0-1, how surely it is an injection
 
 NOTED = 0.7  # wording of this strength and more is noted with the row: "saw_injection"
@@ -205,7 +210,13 @@ def _told(text: str) -> Sequence[str]:
     return [found.group(1) for found in _SAY.finditer(text)] if _MAY_SAY.search(text.encode()) else ()
 
 
-def _contents(messages: Iterable[Mapping[str, Any]], role: str) -> list[str]:
+def _contents(messages: Sequence[Mapping[str, Any]], role: str) -> list[str]:
+    found = runs.said_by(messages, role) if runs else None
+    return contents(messages, role) if found is None else found
+
+
+def contents(messages: Sequence[Mapping[str, Any]], role: str) -> list[str]:
+    """What messages of the role say, of whatever stands for a run; runs.pyx does the same for those that were decoded."""
     return [
         content if isinstance(content := message.get("content"), str) else text_of(content)
         for message in messages

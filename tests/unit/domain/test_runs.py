@@ -14,6 +14,7 @@ import pytest
 
 from l07.domain import digests, example, quality
 from l07.domain.example import measure
+from l07.domain.injection import inspection
 
 needed = pytest.mark.skipif(
     example.runs is None and "CI" not in os.environ, reason="l07 was installed without a C compiler"
@@ -120,6 +121,11 @@ def differences(run: tuple[Run, ...], *, sure: bool) -> list[str]:
     ]
     return [
         *unlike(run),
+        *(
+            f"said by {role}: {found!r} of {run!r}"
+            for role in ("tool", "user")
+            if (found := example.runs.said_by(run, role)) is not None and found != inspection.contents(run, role)
+        ),
         *(
             f"{name} {found!r} of {run!r}"
             for name, found, asked in pairs
@@ -263,6 +269,7 @@ def test_the_compiled_one_is_used() -> None:
 def test_what_is_no_run_is_left_to_the_other(messages: Any) -> None:
     assert example.runs.measure(messages, "", example._ERROR.search) is None
     assert digests.runs.documents((), messages) is None
+    assert example.runs.said_by(messages, "user") is None
 
 
 @needed
