@@ -187,3 +187,20 @@ def test_the_shelf_of_the_tests_and_the_files_have_the_same_texts(tmp_path: Path
     write_version(draft, tmp_path / "v", parent=None, track="t", rules=RULES, batches=["t-1"], golden=None)
     keys = [*draft.members][::3]
     assert read_parent(tmp_path / "v").bodies(keys).keys() == Shelf().parent(draft).bodies(keys).keys() == set(keys)
+
+
+def test_only_small_shards_wait_in_memory_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full dataset that is cut is written anew: it must never lie in memory as a whole."""
+    monkeypatch.setattr(shards, "LARGE", 6)
+    waiting: list[int] = []
+    finish = shards.Shelf.finish
+
+    def watched(shelf: shards.Shelf) -> None:
+        waiting.extend(rows.num_rows for rows in shelf._coming.values())
+        finish(shelf)
+
+    monkeypatch.setattr(shards.Shelf, "finish", watched)
+    folder = newest(in_batches(a_task_each(90), 30), tmp_path)
+    assert 0 < max(waiting) < 6
+    assert max(shard.rows for shard in shards.shards_of(read_manifest(folder))) >= 6
+    verify(folder)

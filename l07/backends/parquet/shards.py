@@ -56,7 +56,7 @@ class Shelf:
         self.output, self._parent, self.write = output, parent, write
         self.shards = list(shards)
         self._number = 0
-        self._coming: dict[str, pa.Table] = {}  # by file: written at the end, since many are merged before
+        self._coming: dict[str, pa.Table] = {}  # small ones by file: written at the end, since many are merged before
 
     def take(self, leaving: Mapping[tuple[str, int], Collection[str]]) -> list[pa.Table]:
         """Write the shards anew that lose rows; the bodies of those come back. `leaving`: keys by table and write."""
@@ -119,12 +119,18 @@ class Shelf:
             shard = Shard(
                 f"data/{table}-{self.write:05}-{self._number:03}.parquet", table, rows.num_rows, tuple(writes)
             )
-            self._coming[shard.file] = rows
             self.shards.append(shard)
+            if rows.num_rows < LARGE:
+                self._coming[shard.file] = rows
+            else:
+                write_table(rows, self.output / shard.file)
 
     def _read(self, shard: Shard) -> pa.Table:
         if (coming := self._coming.get(shard.file)) is not None:
             return coming
+        own = self.output / shard.file
+        if own.is_file():
+            return read_table(own)
         assert self._parent is not None
         return read_table(self._parent / shard.file)
 
