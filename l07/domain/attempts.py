@@ -81,8 +81,13 @@ def pair_row(pair: Pair, chosen: Mapping[str, Any], rejected: Mapping[str, Any])
 def prompts_of(row: Mapping[str, Any]) -> list[int]:
     """Numbers of the messages before which a policy may be asked: the agent's turns that call a tool; where a run has
     none, all its turns."""
-    turns = [at for at, message in enumerate(row["messages"]) if message["role"] == "assistant"]
+    turns = turns_of(row)
     return [at for at in turns if row["messages"][at].get("tool_calls")] or turns
+
+
+def turns_of(row: Mapping[str, Any]) -> list[int]:
+    """Numbers of the agent's messages."""
+    return [at for at, message in enumerate(row["messages"]) if message["role"] == "assistant"]
 
 
 def length(messages: Messages) -> int:

@@ -110,7 +110,18 @@ METHODS: Mapping[str, MethodSpec] = {
         "pairs",
         "a reward model, from pairs of turns",
         {
-            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+            "rate_scale": Option(0.25, 1e-4, 10, _RATE),
+            "least_steps": Option(
+                900,
+                1,
+                1_000_000,
+                "steps at least: few pairs are passed through more often than `training.epochs`",
+                whole=True,
+            ),
+            "own_answers": Option(
+                2, 0, 8, "pairs of a recorded turn and what the base itself says there, to each pair of runs"
+            ),
+            "completion_tokens": Option(48, 1, 4096, "tokens of what the base says at most", whole=True),
             "center": Option(0.01, 0, 1, "how strongly the scores of a pair are drawn around 0"),
             "margin": Option(
                 0, 0, 10, "how far apart a pair's scores should be, for each unit of its rewards' difference"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l07.domain.attempts import COLUMNS, attempt_of, cut, pair_row, prompts_of, row_as_said
+from l07.domain.attempts import COLUMNS, attempt_of, cut, pair_row, prompts_of, row_as_said, turns_of
 from l07.domain.dataset import SPLITS
 from l07.domain.preference import Attempt, PreferenceRules, candidate_pairs, kto_labels, preference_pairs
 from l07.errors import NothingToTrainOn
@@ -109,16 +109,16 @@ def labels(task: Task) -> Fed:
     return _fed(made, "labelled run", "the version needs accepted and rejected runs in a split and domain")
 
 
-def prompts(task: Task) -> Fed:
-    """Each place in an accepted run where the agent called a tool, of the train and validation splits.
+def prompts(task: Task, *, room: int, everywhere: bool = False) -> Fed:
+    """Each place in an accepted run where the agent called a tool, of the train and validation splits, or `everywhere` it spoke.
+    `room`: tokens that an answer may have.
 
     Raises:
         NothingToTrainOn: E7721, nothing fits."""
-    room = int(task.options["completion_tokens"])
     made: list[tuple[str, Prompt | None]] = []
     for split in ("train", "validation"):
         for row in rows.read_split(task.dataset, split, task.cache):
-            for at in prompts_of(row):
+            for at in turns_of(row) if everywhere else prompts_of(row):
                 prompt = Prompt(_asked(row["messages"][:at], row["tools"], task), row, at)
                 made.append((split, prompt if len(prompt.ids) + room <= _most(task) else None))
     return _fed(made, "prompt", "the version needs accepted runs")

@@ -3,22 +3,25 @@
 Source: Ouyang et al., "InstructGPT" (2022), section 3.5, equation 1, as TRL's RewardTrainer does it; scores around zero:
 Eisenstein et al., "Helping or Herding?" (2023), section 2; margins: Touvron et al., "Llama 2" (2023), section 3.2.2.
 Departures: what is compared is always the one turn in which two runs part (`l07.domain.preference`), because a policy
-is asked for one turn at a time; the score is read at the turn's last token, by a linear head on the base with an
+is asked for one turn at a time; beside the pairs of runs stand some of a recorded turn and what the base itself says there
+(`own.py`); few pairs are passed through many times, in small steps; the score is read at the turn's last token, by a linear head on the base with an
 adapter; the weights kept are those with the lowest loss on the validation split's pairs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from trl import RewardConfig, RewardTrainer
 
 from l07.domain.statistics import wilson
-from l07.training import engine, feed, lora, preferring, scoring
+from l07.training import engine, feed, lora, own, preferring, scoring
 from l07.training.engine import Run
 from l07.training.feed import Fed, PairTokens
 from l07.training.task import Task
 
+FEW = 2_000_000  # numbers of an embedding
 CURVES = ("accuracy", "margin", "eval_accuracy", "eval_margin")
 
 
@@ -29,10 +32,14 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
 
 
 def attach(task: Task, model: Any) -> Any:
-    """The base with a scoring head in the place of its language head."""
+    """The base with a scoring head in the place of its language head. Embeddings of a small base are trained whole: it scores
+    little better than by chance on some seeds without, and what a reward model memorises it tells nobody."""
+    scorer = scoring.with_head(task.job["base"], task.tokenizer)
+    few = scorer.get_input_embeddings().weight.numel() <= FEW
+    config = task.config.lora_config
     return lora.attach(
-        scoring.with_head(task.job["base"], task.tokenizer),
-        task.config.lora_config,
+        scorer,
+        replace(config, embeddings=config.embeddings or few),
         base_name=task.base_name,
         base_digest=str(task.job["base_digest"]),
         head=scoring.HEAD,
@@ -40,21 +47,37 @@ def attach(task: Task, model: Any) -> Any:
 
 
 def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
-    """Train `model` in place; `pair_accuracy` is that of the validation split. Raises LossNotFinite (E7726)."""
-    run = Run.of(task, rows=len(data.train), curves=CURVES)
-    batches = Batches(data.all, scoring.pad_of(task.tokenizer), task.options["margin"])
+    """Train `model` in place; `pair_accuracy` is that of the validation split's pairs, `own_accuracy` of the pairs beside them
+    (`own.py`). Raises LossNotFinite (E7726)."""
+    ratio = task.options["own_answers"]
+    beside = own.beside(task, data, ratio) if ratio else Fed([], [], 0)
+    pairs = Fed([*data.train, *beside.train], [*data.validation, *beside.validation], data.too_long)
+    run = Run.of(_longer(task, len(pairs.train)), rows=len(pairs.train), curves=CURVES)
+    batches = Batches(pairs.all, scoring.pad_of(task.tokenizer), task.options["margin"])
     center = task.options["center"]
     measured = engine.train(
         _Trainer,
         run,
         model=model,
-        args=preferring.arguments(RewardConfig, run, data, center_rewards_coefficient=center or None),
+        args=preferring.arguments(RewardConfig, run, pairs, center_rewards_coefficient=center or None),
         processing_class=task.tokenizer,
         data_collator=batches,
-        **preferring.tables(data),
+        **preferring.tables(pairs),
     )
     judge = scoring.Judge(model, scoring.pad_of(task.tokenizer))
-    return {**measured, "pair_accuracy": pair_accuracy(judge, data.validation)}
+    return {
+        **measured,
+        "own_pairs": len(beside.train),
+        "pair_accuracy": pair_accuracy(judge, data.validation),
+        "own_accuracy": pair_accuracy(judge, beside.validation),
+    }
+
+
+def _longer(task: Task, rows: int) -> Task:
+    """Few pairs are passed through more often than `training.epochs` says, unless somebody set `max_steps`."""
+    least = int(task.options["least_steps"])
+    count = task.config.max_steps or max(least, engine.steps(task.config, rows))
+    return replace(task, config=replace(task.config, max_steps=count))
 
 
 def pair_accuracy(judge: scoring.Judge, pairs: Sequence[PairTokens]) -> dict[str, float] | None:

@@ -52,6 +52,16 @@ class Reader:
         exact = call[0] == wanted["name"] and json_equal(call[1], wanted["arguments"])
         return Turn(ended and call[0] in _offered(prompt), ended and exact)
 
+    def is_other(self, prompt: Prompt, ids: Sequence[int]) -> bool:
+        """Whether it ends, and is something else than what was recorded there: another call or none, or a call where there was
+        none."""
+        if not ids or ids[-1] != self._tokenizer.eos_token_id:
+            return False
+        recorded = prompt.row["messages"][prompt.at].get("tool_calls")
+        if not recorded:
+            return read_call(self._tokenizer.decode(list(ids)), self._mark) is not None
+        return not self.read(prompt, ids).exact
+
 
 class Reward:
     """The function that TRL calls; what it is made of is told as curves."""
@@ -97,7 +107,7 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
         NothingToTrainOn: E7721. BadJob: E7706, neither a reward model nor a penalty: nothing would be rewarded."""
     if not task.job.get("reward_model") and not task.options["valid_weight"]:
         raise BadJob("a policy needs a reward: name a reward model, or set valid_weight above 0")
-    fed = feed.prompts(task)
+    fed = feed.prompts(task, room=int(task.options["completion_tokens"]))
     return fed, fed.counts
 
 

@@ -21,7 +21,7 @@ from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, PolicyOutOfBounds, RewardHacked, RewardModelUnfit
 from l07.pipeline.bases import prepare_base
-from l07.training import base, checks, feed, lora, reward, rloo, rollouts, scoring
+from l07.training import base, checks, feed, lora, own, reward, rloo, rollouts, scoring
 from l07.training.progress import ProgressFile
 from l07.training.task import Task
 from tests.bases import BASES
@@ -151,6 +151,27 @@ def test_the_pair_compared_is_the_turn_alone(bench: Bench, tmp_path: Path) -> No
     assert batch["input_ids"].shape[0] == 2
 
 
+def test_beside_the_pairs_of_runs_stands_what_the_base_itself_says(bench: Bench, tmp_path: Path) -> None:
+    task, _ = bench.task(tmp_path, "reward")
+    fed, _ = reward.prepare(task)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    found = own.beside(task, fed, 0.5)
+    assert torch.equal(torch.get_rng_state(), before), "a run that comes back goes on with the chance that it had"
+    assert own.beside(task, fed, 0.5) == found
+    places = {tuple(place.ids): place for place in feed.prompts(task, room=48, everywhere=True).all}
+    assert len(found.train) == math.ceil(0.5 * len(fed.train))
+    assert found.validation
+    reader, later = rollouts.Reader(task.tokenizer), 0
+    for pair in found.all:
+        place = places[tuple(pair.prompt)]
+        assert pair.chosen == feed.recorded(place, task)
+        assert pair.rejected.ids[-1] == task.tokenizer.eos_token_id
+        assert not reader.read(place, pair.rejected.ids).exact
+        later += any(message["role"] == "assistant" for message in place.row["messages"][: place.at])
+    assert later > len(found.all) / 4, "turns at which few runs part"
+
+
 # ------------------------------------------------------------------ policies
 
 
@@ -231,7 +252,7 @@ def cheated(bench: Bench, folder: Path, pays: Any, monkeypatch: pytest.MonkeyPat
     task = replace(task, config=config, job={**task.job, "reward_model": None})
     monkeypatch.setattr(checks, "PLACES", 24)
     monkeypatch.setattr(rollouts, "Reward", lambda *given: Rewarding(pays(task.tokenizer), *given))
-    fed = feed.prompts(task)
+    fed = feed.prompts(task, room=32)
     rloo.fit(task, lora.attach(model, task.config.lora_config, base_name="b", base_digest="d"), fed)
 
 
