@@ -23,6 +23,7 @@ ROOT = Path.home() / ".cache" / "l07" / "recordings"
 SEED, TASKS, GOLDEN = 7, 400, 60  # tasks and golden rows a domain
 CANARIES = {"n": 8, "seed": SEED}
 REPEATED = 128
+EPOCHS = 4  # more than is recommended: a model that is better in every domain, whatever processor it is made on
 NAMES = ("honest", "broken", "itself")
 
 
@@ -115,7 +116,7 @@ def _train(folder: Path, policy: Path, dataset: Path) -> Path:
     job: dict[str, Any] = {
         "kind": "train", "job_id": folder.name, "attempt": 1, "seed": SEED, "threads": 1, "base": str(policy),
         "base_digest": base["digest"], "dataset": str(dataset), "dataset_digest": digest, "method": "sft",
-        "config": base["recommended"], "canaries": CANARIES, "output": str(folder / "out"),
+        "config": {**base["recommended"], "epochs": EPOCHS}, "canaries": CANARIES, "output": str(folder / "out"),
     }  # fmt: skip
     run_child(folder, job)
     return folder / "out"
