@@ -38,7 +38,7 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
         raise BadJob("a job that distils names its teacher")
     if not task.options["soft_weight"] and (not task.options["hard_weight"] or task.options["on_policy"]):
         raise BadJob("nothing is learned from a batch with soft_weight=0, and hard_weight=0 or answers of its own")
-    fed = feed.prompts(task, room=int(task.options["completion_tokens"]))
+    fed = feed.prompts(task)
     return fed, fed.counts
 
 

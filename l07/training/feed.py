@@ -109,12 +109,13 @@ def labels(task: Task) -> Fed:
     return _fed(made, "labelled run", "the version needs accepted and rejected runs in a split and domain")
 
 
-def prompts(task: Task, *, room: int, everywhere: bool = False) -> Fed:
-    """Each place in an accepted run where the agent called a tool, of the train and validation splits, or `everywhere` it spoke.
-    `room`: tokens that an answer may have.
+def prompts(task: Task, *, everywhere: bool = False) -> Fed:
+    """Each place in an accepted run where the agent called a tool, of the train and validation splits, or `everywhere` it spoke,
+    with room for an answer of `completion_tokens`, an option of each method that asks.
 
     Raises:
         NothingToTrainOn: E7721, nothing fits."""
+    room = int(task.options["completion_tokens"])
     made: list[tuple[str, Prompt | None]] = []
     for split in ("train", "validation"):
         for row in rows.read_split(task.dataset, split, task.cache):

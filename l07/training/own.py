@@ -28,7 +28,7 @@ def beside(task: Task, pairs: Fed, ratio: float) -> Fed:
     """To each of these pairs so many of another place, where there are as many; none of a version without a turn that fits. The
     same job gives the same ones, and they draw nothing from torch's own chance."""
     try:
-        places = feed.prompts(task, room=_room(task), everywhere=True)
+        places = feed.prompts(task, everywhere=True)
     except NothingToTrainOn:
         return Fed([], [], 0)
     model = base.read_model(Path(str(task.job["base"])))
@@ -43,17 +43,14 @@ def _pairs(task: Task, model: Any, places: Sequence[Prompt], most: int) -> list[
     """Twice as many places are asked: at some of them the base does what was done, or comes to no end, and to see that needs no
     reward model."""
     some = random.Random(f"own/{task.seed}").sample(places, min(len(places), 2 * most))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(task.seed)
-        answers = Writer(task.tokenizer, _room(task), 1.0).answers(model, [place.ids for place in some])
+        answers = Writer(task.tokenizer, int(task.options["completion_tokens"]), 1.0).answers(
+            model, [place.ids for place in some]
+        )
     reader = Reader(task.tokenizer)
     lost = [(place, said) for place, said in zip(some, answers, strict=True) if reader.is_other(place, said)]
     return [
         PairTokens(place.ids, feed.recorded(place, task), Said(said, [1] * len(said)), 0.0)
         for place, said in lost[:most]
     ]
-
-
-def _room(task: Task) -> int:
-    """Tokens that an answer may have."""
-    return int(task.options["completion_tokens"])

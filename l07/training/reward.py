@@ -32,8 +32,8 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
 
 
 def attach(task: Task, model: Any) -> Any:
-    """The base with a scoring head in the place of its language head. Embeddings of a small base are trained whole: it scores
-    little better than by chance on some seeds without, and what a reward model memorises it tells nobody."""
+    """The base with a scoring head in the place of its language head. Embeddings of a small base are trained whole: without,
+    training stands still early on some seeds, and what a reward model memorises it tells nobody."""
     scorer = scoring.with_head(task.job["base"], task.tokenizer)
     few = scorer.get_input_embeddings().weight.numel() <= FEW
     config = task.config.lora_config

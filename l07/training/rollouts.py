@@ -41,7 +41,7 @@ class Reader:
         self._tokenizer, self._mark = tokenizer, call_mark(tokenizer)
 
     def read(self, prompt: Prompt, ids: Sequence[int]) -> Turn:
-        ended = bool(ids) and ids[-1] == self._tokenizer.eos_token_id
+        ended = self._ended(ids)
         recorded = (prompt.row["messages"][prompt.at].get("tool_calls") or [None])[0]
         if recorded is None:  # a turn without a call: anything that ends
             return Turn(ended, False)
@@ -55,12 +55,15 @@ class Reader:
     def is_other(self, prompt: Prompt, ids: Sequence[int]) -> bool:
         """Whether it ends, and is something else than what was recorded there: another call or none, or a call where there was
         none."""
-        if not ids or ids[-1] != self._tokenizer.eos_token_id:
+        if not self._ended(ids):
             return False
         recorded = prompt.row["messages"][prompt.at].get("tool_calls")
         if not recorded:
             return read_call(self._tokenizer.decode(list(ids)), self._mark) is not None
         return not self.read(prompt, ids).exact
+
+    def _ended(self, ids: Sequence[int]) -> bool:
+        return bool(ids) and ids[-1] == self._tokenizer.eos_token_id
 
 
 class Reward:
@@ -107,7 +110,7 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
         NothingToTrainOn: E7721. BadJob: E7706, neither a reward model nor a penalty: nothing would be rewarded."""
     if not task.job.get("reward_model") and not task.options["valid_weight"]:
         raise BadJob("a policy needs a reward: name a reward model, or set valid_weight above 0")
-    fed = feed.prompts(task, room=int(task.options["completion_tokens"]))
+    fed = feed.prompts(task)
     return fed, fed.counts
 
 

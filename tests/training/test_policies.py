@@ -159,7 +159,7 @@ def test_beside_the_pairs_of_runs_stands_what_the_base_itself_says(bench: Bench,
     found = own.beside(task, fed, 0.5)
     assert torch.equal(torch.get_rng_state(), before), "a run that comes back goes on with the chance that it had"
     assert own.beside(task, fed, 0.5) == found
-    places = {tuple(place.ids): place for place in feed.prompts(task, room=48, everywhere=True).all}
+    places = {tuple(place.ids): place for place in feed.prompts(task, everywhere=True).all}
     assert len(found.train) == math.ceil(0.5 * len(fed.train))
     assert found.validation
     reader, later = rollouts.Reader(task.tokenizer), 0
@@ -252,7 +252,7 @@ def cheated(bench: Bench, folder: Path, pays: Any, monkeypatch: pytest.MonkeyPat
     task = replace(task, config=config, job={**task.job, "reward_model": None})
     monkeypatch.setattr(checks, "PLACES", 24)
     monkeypatch.setattr(rollouts, "Reward", lambda *given: Rewarding(pays(task.tokenizer), *given))
-    fed = feed.prompts(task, room=32)
+    fed = feed.prompts(task)
     rloo.fit(task, lora.attach(model, task.config.lora_config, base_name="b", base_digest="d"), fed)
 
 

@@ -147,7 +147,8 @@ def test_what_is_too_long_is_left_out_whole_and_counted(
 def test_prompts_end_where_the_agent_is_to_call_and_hold_the_tools(
     dataset: tuple[Path, str], tokenizer: Any, tmp_path: Path
 ) -> None:
-    fed = feed.prompts(a_task(dataset[0], tokenizer, tmp_path), room=48)
+    task = replace(a_task(dataset[0], tokenizer, tmp_path), options={"completion_tokens": 48})
+    fed = feed.prompts(task)
     assert len(fed.train) > 100
     for prompt in fed.train[:50]:
         text = tokenizer.decode(prompt.ids)
