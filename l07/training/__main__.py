@@ -203,4 +203,7 @@ def leave_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # at an interpreter's end a thread of torch's may abort, and what is done would count as killed

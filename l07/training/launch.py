@@ -103,7 +103,8 @@ def _settle(folder: Path, failures: Mapping[int, ProcessFailure]) -> int:
     said = _said(folder)
     failed = sorted((one for one in said.values() if one["status"] == "failed"), key=lambda one: float(one["at"]))
     own = [one for one in failed if one["code"] not in (ChildKilled.code, ChildResultMissing.code)]
-    if not failures and not failed and said.get(0, {}).get("status") == "completed":
+    done = {number for number, one in said.items() if one["status"] == "completed"}
+    if 0 in done and not failed and failures.keys() <= done:  # one that fell after its work was done took nothing along
         write_json(folder / "result.json", said[0])
         return 0
     if own:

@@ -72,6 +72,21 @@ async def test_a_completed_result_is_given_back(tmp_path: Path) -> None:
     assert await trainer.run(a_job(tmp_path)) == {"status": "completed", "steps": 3}
 
 
+DONE = """
+import atexit, runpy, types
+made = types.ModuleType("l07.training.tiny")
+made.run = lambda job, folder: {"steps": 3}
+sys.modules[made.__name__] = made
+atexit.register(os.abort)  # as torch's threads do now and then, which an interpreter's end takes by surprise
+runpy.run_module("l07.training", run_name="__main__", alter_sys=True)
+"""
+
+
+async def test_a_child_that_is_done_leaves_without_the_end_of_an_interpreter(tmp_path: Path) -> None:
+    found = await a_child(tmp_path, DONE).run(a_job(tmp_path, kind="make_base"))
+    assert (found["status"], found["steps"]) == ("completed", 3)
+
+
 async def test_what_the_child_says_of_itself_is_raised_under_its_code(tmp_path: Path) -> None:
     trainer = a_child(tmp_path, writes({"status": "failed", "code": "E7726", "message": "the loss is nan at step 4"}))
     with pytest.raises(LossNotFinite, match="step 4") as caught:

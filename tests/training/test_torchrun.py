@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.utils.data import BatchSampler, RandomSampler
 
 from l07.backends.child import LOCK, ChildTrainer
 from l07.backends.lock import is_held
 from l07.backends.torchrun import TorchrunTrainer
 from l07.errors import ChildDiskFull, ChildKilled, ChildPreempted, LossNotFinite, RanksUnfit
-from l07.training import ranks
+from l07.training import launch, ranks
 from tests.training.struck import a_job
 from tests.training.worlds import Bench
 
@@ -183,6 +185,17 @@ async def test_a_killed_rank_ends_the_job_and_the_next_attempt_goes_on(
     again = await TWO.run(bench.job(folder, config=LONG, ranks=2, attempt=2))
     assert again["resumed_from"] == last
     assert again["digest"] == quiet["digest"], "byte for byte"
+
+
+@pytest.mark.parametrize(("done", "ends"), [((0, 1), "completed"), ((0,), "failed"), ((1,), "failed")])
+def test_a_rank_that_falls_when_its_work_is_done_took_nothing_along(
+    tmp_path: Path, done: Sequence[int], ends: str
+) -> None:
+    for number in done:
+        (tmp_path / f"rank-{number}.json").write_text(json.dumps({"status": "completed", "at": 1.0}), "utf-8")
+    fell = ProcessFailure(local_rank=1, pid=1, exitcode=-signal.SIGABRT, error_file="")
+    launch._settle(tmp_path, {1: fell})
+    assert json.loads((tmp_path / "result.json").read_text("utf-8"))["status"] == ends
 
 
 async def test_asked_to_leave_all_ranks_leave_at_one_checkpoint(
