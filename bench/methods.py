@@ -2,7 +2,8 @@
 
 `--seeds N` (3), `--only sft,dpo,...`, `--tasks N` tasks a domain (500), `--steps N` of a policy, `--json FILE`. `sft` begins at
 the tiny base, as its musts do; the others at the mixed policy, whose own figure is told first. Held out: golden runs of the
-seed, whose tasks are in no version; for the reward model, pairs of another world. An exact call is one whose name and
+seed, whose tasks are in no version; for the reward model, pairs of runs of another world, and as `own` those that the
+policy lost there. An exact call is one whose name and
 arguments are those that were recorded, greedy. A machine at work shows in the seconds, not in the other figures."""
 
 import argparse
@@ -101,8 +102,14 @@ def main(arguments: Sequence[str]) -> int:
 def _one(place: World, method: str, steps: int) -> dict[str, float]:
     if method == "reward":
         made = place.reward_model()
-        told = _held_out_pairs(made, place)
-        return {"n": told["n"], "share": told["share"], "seconds": made["seconds"]}
+        of_runs, beside = _held_out_pairs(made, place)
+        return {
+            "n": of_runs["n"],
+            "share": of_runs["share"],
+            "own_n": beside["n"],
+            "own": beside["share"],
+            "seconds": made["seconds"],
+        }
     made, weights = place.train(method, {"steps": steps} if method in POLICIES else {})
     return {
         **place.measure(_base_of(method), weights, method),
@@ -111,23 +118,26 @@ def _one(place: World, method: str, steps: int) -> dict[str, float]:
     }
 
 
-def _held_out_pairs(made: Mapping[str, Any], place: World) -> Mapping[str, float]:
-    """Of a world that nothing was trained on: the validation split of one version has too few."""
-    from transformers import AutoTokenizer
-
+def _held_out_pairs(made: Mapping[str, Any], place: World) -> Sequence[Mapping[str, float]]:
+    """Of a world that nothing was trained on, because the validation split of one version has too few: pairs of runs, and those
+    that the policy lost, which say more of what a policy gets from it."""
     from l07.domain.job import JobConfig
-    from l07.training import feed, reward, scoring
+    from l07.domain.methods import effective_options
+    from l07.training import base, feed, own, reward, scoring
     from l07.training.progress import ProgressFile
     from l07.training.task import Task
 
     folder = place.folder / "other"
     write_dataset(folder, scored_rows(400, place.seed + 1000))
-    tokenizer = AutoTokenizer.from_pretrained(made["base"], local_files_only=True)
+    model, tokenizer = base.load(Path(made["base"]))
     job = {"dataset": str(folder), "seed": place.seed}
-    task = Task(job, place.folder, JobConfig(max_length=512), {}, tokenizer, "", ProgressFile(place.folder))
-    told = reward.pair_accuracy(scoring.load(made, tokenizer), feed.pairs(task, compare="turn").all)
-    assert told is not None
-    return told
+    config = JobConfig(max_length=512)
+    task = Task(job, place.folder, config, effective_options("reward", {}), tokenizer, "", ProgressFile(place.folder))
+    judge, of_runs = scoring.load(made, tokenizer), feed.pairs(task, compare="turn")
+    beside = own.beside(task, model, of_runs, 1)
+    told = [reward.pair_accuracy(judge, fed.all) for fed in (of_runs, beside)]
+    assert all(told)
+    return [one for one in told if one]
 
 
 def _mixed(base: Path, there: Path | None) -> SimpleNamespace:

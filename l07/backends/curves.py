@@ -15,6 +15,9 @@ TITLES: Mapping[str, str] = {
     "loss": "Loss by step",
     "learning_rate": "Learning rate by step",
     "grad_norm": "Norm of the gradient by step, before clipping",
+    "held_out_exact": "Exact calls at held-out places by step",
+    "held_out_reward": "Reward at held-out places by step",
+    "held_out_valid": "Valid calls at held-out places by step",
 }
 MOST = 16  # plots
 MOST_POINTS = 600  # of a way: about one a pixel

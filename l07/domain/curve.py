@@ -69,6 +69,8 @@ def curve_of(attempts: Iterable[Sequence[Line]], result: Mapping[str, Any] | Non
         _add(points, line, _numbers(line))
     for line in (result or {}).get("eval_losses") or ():
         _add(points, line, {"eval_loss": line.get("loss")})
+    for line in (result or {}).get("looks") or ():  # of a policy, at held-out places
+        _add(points, line, {f"held_out_{name}": line.get(name) for name in ("exact", "reward", "valid")})
     for name, line in ((name, line) for name, lines in ((result or {}).get("curves") or {}).items() for line in lines):
         _add(points, line, {name: line.get(name)})
     return Curve([{"step": step, **_finite(points[step])} for step in sorted(points) if points[step]])

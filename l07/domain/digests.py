@@ -7,12 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from l07.domain import deeds
+from l07.domain.decoded import runs
 from l07.domain.example import TrainingExample
-
-try:
-    from l07.domain import runs
-except ImportError:  # no C compiler where this was installed
-    runs = None  # type: ignore[assignment]
 
 
 class Digests(NamedTuple):

@@ -12,12 +12,8 @@ from typing import Any
 
 import msgspec
 
+from l07.domain.decoded import runs
 from l07.events.normalise import normalise, normalise_pair, read_score
-
-try:
-    from l07.domain import runs
-except ImportError:  # no C compiler where this was installed
-    runs = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _RATE = "times `training.learning_rate`, which is meant for supervised fine-tuni
 _BETA = "how dear it is to move away from the base; smaller moves further"
 
 
-def _policy(*, beta: float, rate_scale: float = 0.5) -> Mapping[str, Option]:
+def _policy(*, beta: float, rate_scale: float = 1) -> Mapping[str, Option]:
     """Options of a method that asks a policy and rewards what it writes."""
     return {
         "beta": Option(
@@ -44,7 +44,9 @@ def _policy(*, beta: float, rate_scale: float = 0.5) -> Mapping[str, Option]:
         "steps": Option(60, 1, 100_000, "steps at most; one step asks `training.batch_size` prompts"),
         "generations": Option(8, 2, 64, "answers to one prompt, which are compared with each other"),
         "completion_tokens": Option(48, 1, 4096, "tokens of an answer at most"),
-        "temperature": Option(1, 0.1, 2, "of the sampling"),
+        "temperature": Option(
+            0.7, 0.1, 2, "of the sampling; a policy is used at its likeliest answers, and learns from those near them"
+        ),
         "reward_weight": Option(1, 0, 100, "weight of the reward model's score"),
         "valid_weight": Option(
             2, 0, 100, "what a turn costs that is no call to an offered tool, or does not end in time"
@@ -76,7 +78,7 @@ METHODS: Mapping[str, MethodSpec] = {
         {
             "beta": Option(0.1, 1e-3, 10, _BETA),
             "rate_scale": Option(0.5, 1e-4, 10, _RATE),
-            "sft_weight": Option(0.2, 0, 10, "weight of the chosen runs' own likelihood beside the preference"),
+            "sft_weight": Option(1, 0, 10, "weight of the chosen runs' own likelihood beside the preference"),
         },
     ),
     "kto": MethodSpec(
@@ -112,14 +114,17 @@ METHODS: Mapping[str, MethodSpec] = {
         {
             "rate_scale": Option(0.25, 1e-4, 10, _RATE),
             "least_steps": Option(
-                900,
+                1500,
                 1,
                 1_000_000,
                 "steps at least: few pairs are passed through more often than `training.epochs`",
                 whole=True,
             ),
             "own_answers": Option(
-                2, 0, 8, "pairs of a recorded turn and what the base itself says there, to each pair of runs"
+                3,
+                0,
+                8,
+                "pairs of a recorded turn and something else, said by the base or made of the run, to each pair of runs",
             ),
             "completion_tokens": Option(48, 1, 4096, "tokens of what the base says at most", whole=True),
             "center": Option(0.01, 0, 1, "how strongly the scores of a pair are drawn around 0"),
@@ -135,7 +140,7 @@ METHODS: Mapping[str, MethodSpec] = {
         "prompts",
         "a policy by proximal policy optimisation, with a value head",
         {
-            **_policy(beta=0.05, rate_scale=0.2),
+            **_policy(beta=0.05, rate_scale=0.4),
             "epochs": Option(2, 1, 64, "times that a step's answers are learned from", whole=True),
             "minibatches": Option(4, 1, 64, "parts of a step's answers, each a step of the optimiser", whole=True),
             "clip": Option(0.2, 0.01, 1, "how far a token's ratio may move in a step to be paid for it"),

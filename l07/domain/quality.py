@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-try:
-    from l07.domain import runs
-except ImportError:  # no C compiler where this was installed
-    runs = None  # type: ignore[assignment]
+from l07.domain.decoded import runs
 
 if TYPE_CHECKING:  # ports import the rules; they need not bring in the extractor
     from l07.domain.example import TrainingExample

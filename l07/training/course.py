@@ -67,6 +67,8 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     )
     plan = replace(plan, packing=name == "sft" and packing.allowed(plan, model, asked.packing))
     task = replace(task, plan=plan)
+    if asking := getattr(method, "ask", None):
+        data, counts = asking(task, model, data)
     adapted = method.attach(task, model)
     progress.state("TRAINING")
     measured = method.fit(task, adapted, data)

@@ -3,13 +3,13 @@
 Source: Ouyang et al., "InstructGPT" (2022), section 3.5, equation 1, as TRL's RewardTrainer does it; scores around zero:
 Eisenstein et al., "Helping or Herding?" (2023), section 2; margins: Touvron et al., "Llama 2" (2023), section 3.2.2.
 Departures: what is compared is always the one turn in which two runs part (`l07.domain.preference`), because a policy
-is asked for one turn at a time; beside the pairs of runs stand some of a recorded turn and what the base itself says there
+is asked for one turn at a time; beside the pairs of runs stand some of a recorded turn and what else could be done there
 (`own.py`); few pairs are passed through many times, in small steps; the score is read at the turn's last token, by a linear head on the base with an
 adapter; the weights kept are those with the lowest loss on the validation split's pairs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,30 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
     return fed, fed.counts
 
 
+@dataclass(frozen=True, slots=True)
+class WithOwn(Fed):
+    """Pairs of runs, and behind them those that the base lost (`own.py`): `beside`, of the validation split."""
+
+    beside: int
+
+
+def ask(task: Task, model: Any, data: Fed) -> tuple[Fed, dict[str, int]]:
+    """With pairs that `model`, the base, lost to what was recorded."""
+    ratio = task.options["own_answers"]
+    if not ratio:
+        return data, data.counts
+    before = model.device
+    if before.type != task.plan.device:
+        model.to(task.plan.device)
+    found = own.beside(task, model, data, ratio)
+    if model.device != before:
+        model.to(before)  # it is done with, and the scorer needs the room
+    widened = WithOwn(
+        [*data.train, *found.train], [*data.validation, *found.validation], data.too_long, len(found.validation)
+    )
+    return widened, {**widened.counts, "own": len(found.train)}
+
+
 def attach(task: Task, model: Any) -> Any:
     """The base with a scoring head in the place of its language head. Embeddings of a small base are trained whole: without,
     training stands still early on some seeds, and what a reward model memorises it tells nobody."""
@@ -47,37 +71,40 @@ def attach(task: Task, model: Any) -> Any:
 
 
 def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
-    """Train `model` in place; `pair_accuracy` is that of the validation split's pairs, `own_accuracy` of the pairs beside them
-    (`own.py`). Raises LossNotFinite (E7726)."""
-    ratio = task.options["own_answers"]
-    beside = own.beside(task, data, ratio) if ratio else Fed([], [], 0)
-    pairs = Fed([*data.train, *beside.train], [*data.validation, *beside.validation], data.too_long)
-    run = Run.of(_longer(task, len(pairs.train)), rows=len(pairs.train), curves=CURVES)
-    batches = Batches(pairs.all, scoring.pad_of(task.tokenizer), task.options["margin"])
+    """Train `model` in place; `pair_accuracy` is that of the validation split's pairs of runs, `own_accuracy` of those beside
+    them (`own.py`). Raises LossNotFinite (E7726)."""
+    run = Run.of(_longer(task, len(data.train)), rows=len(data.train), curves=CURVES)
+    batches = Batches(data.all, scoring.pad_of(task.tokenizer), task.options["margin"])
     center = task.options["center"]
     measured = engine.train(
         _Trainer,
         run,
         model=model,
-        args=preferring.arguments(RewardConfig, run, pairs, center_rewards_coefficient=center or None),
+        args=preferring.arguments(RewardConfig, run, data, center_rewards_coefficient=center or None),
         processing_class=task.tokenizer,
         data_collator=batches,
-        **preferring.tables(pairs),
+        **preferring.tables(data),
     )
     judge = scoring.Judge(model, scoring.pad_of(task.tokenizer))
+    beside = data.beside if isinstance(data, WithOwn) else 0
+    of_runs, own_pairs = (
+        data.validation[: len(data.validation) - beside],
+        data.validation[len(data.validation) - beside :],
+    )
     return {
         **measured,
-        "own_pairs": len(beside.train),
-        "pair_accuracy": pair_accuracy(judge, data.validation),
-        "own_accuracy": pair_accuracy(judge, beside.validation),
+        "pair_accuracy": pair_accuracy(judge, of_runs),
+        "own_accuracy": pair_accuracy(judge, own_pairs),
     }
 
 
 def _longer(task: Task, rows: int) -> Task:
-    """Few pairs are passed through more often than `training.epochs` says, unless somebody set `max_steps`."""
+    """Few pairs are passed through more often than `training.epochs` says, unless somebody set `max_steps`, and to the end: a
+    reward model stands still for hundreds of steps before it tells later turns apart."""
     least = int(task.options["least_steps"])
-    count = task.config.max_steps or max(least, engine.steps(task.config, rows))
-    return replace(task, config=replace(task.config, max_steps=count))
+    if task.config.max_steps or engine.steps(task.config, rows) >= least:
+        return task
+    return replace(task, config=replace(task.config, max_steps=least, early_stop=engine.LOOKS))
 
 
 def pair_accuracy(judge: scoring.Judge, pairs: Sequence[PairTokens]) -> dict[str, float] | None:

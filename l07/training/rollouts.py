@@ -50,7 +50,7 @@ class Reader:
             return Turn(False, False)
         wanted = recorded["function"]
         exact = call[0] == wanted["name"] and json_equal(call[1], wanted["arguments"])
-        return Turn(ended and call[0] in _offered(prompt), ended and exact)
+        return Turn(ended and call[0] in offered(prompt), ended and exact)
 
     def is_other(self, prompt: Prompt, ids: Sequence[int]) -> bool:
         """Whether it ends, and is something else than what was recorded there: another call or none, or a call where there was
@@ -158,7 +158,7 @@ def _table(data: Fed) -> Dataset:
     return Dataset.from_dict({"prompt": [prompt.ids for prompt in data.train], "row": list(range(len(data.train)))})
 
 
-def _offered(prompt: Prompt) -> frozenset[str]:
+def offered(prompt: Prompt) -> frozenset[str]:
     """Names of the tools that the row offers; where it offers none, of those that it calls."""
     names = {str((tool.get("function") or tool).get("name")) for tool in prompt.row["tools"]}
     calls = (call for message in prompt.row["messages"] for call in message.get("tool_calls") or ())

@@ -41,7 +41,8 @@ class Task:
 class Method(Protocol):
     """A module of `l07/training/`. `prepare` reads the data and counts it (`used`: what is learned from), `attach` says which
     weights may move, `fit` trains the model in place and returns what it measured: at least `losses`, `train_loss`,
-    `steps`, `epochs`, `tokens`, `train_seconds`."""
+    `steps`, `epochs`, `tokens`, `train_seconds`. A method with an `ask` of the arguments of `fit` has the base add to the data
+    before anything moves; it returns what `prepare` does."""
 
     def prepare(self, task: Task) -> tuple[Any, dict[str, int]]: ...
 

@@ -59,18 +59,19 @@ def _kind(folder: Path) -> str:
 @dataclass(frozen=True, slots=True)
 class Writer:
     """How answers are written: by chance at this temperature, 0: always the likeliest token; to the end of a turn, which
-    is part of the answer, or as long as `most` tokens."""
+    is part of the answer, or as long as `most` tokens; to so many prompts `at_once`."""
 
     tokenizer: Any
     most: int
     temperature: float
+    at_once: int = BATCH
 
     def answers(self, model: Any, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
         """One to each prompt, in the order given. Draws from torch's generator where the temperature is not 0."""
         order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
         found: dict[int, list[int]] = {}
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
+        for start in range(0, len(order), self.at_once):
+            part = order[start : start + self.at_once]
             found.update(zip(part, self._batch(model, [prompts[at] for at in part]), strict=True))
         return [found[at] for at in range(len(prompts))]
 

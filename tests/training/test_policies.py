@@ -21,7 +21,9 @@ from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, PolicyOutOfBounds, RewardHacked, RewardModelUnfit
 from l07.pipeline.bases import prepare_base
-from l07.training import base, checks, feed, lora, own, reward, rloo, rollouts, scoring
+from l07.training import base, checks, engine, feed, lora, own, reward, rloo, rollouts, scoring
+from l07.training.measure.answers import read_call
+from l07.training.measure.model import call_mark
 from l07.training.progress import ProgressFile
 from l07.training.task import Task
 from tests.bases import BASES
@@ -91,10 +93,13 @@ SHORT = {"steps": 3, "generations": 4, "completion_tokens": 24}
 
 
 def test_a_reward_model_says_how_many_held_out_pairs_it_has_right(bench: Bench) -> None:
-    told = bench.judged["pair_accuracy"]
-    assert told["n"] == bench.judged["rows"]["validation"] > 0
-    assert told["share"] == pytest.approx(told["hits"] / told["n"], abs=1e-4)
-    assert told["low"] <= told["share"] <= told["high"]
+    both, counts = [bench.judged[name] for name in ("pair_accuracy", "own_accuracy")], bench.judged["rows"]
+    assert sum(told["n"] for told in both) == counts["validation"]
+    assert counts["used"] > counts["own"] > 0
+    for told in both:
+        assert told["n"] > 0
+        assert told["share"] == pytest.approx(told["hits"] / told["n"], abs=1e-4)
+        assert told["low"] <= told["share"] <= told["high"]
     losses = [point["loss"] for point in bench.judged["losses"]]
     assert len(losses) == bench.judged["steps"]  # so few teach nothing that is sure; `bench methods` has what it learns
     assert losses[0] == pytest.approx(math.log(2), abs=0.5), "two runs are as good as each other at the start"
@@ -103,7 +108,7 @@ def test_a_reward_model_says_how_many_held_out_pairs_it_has_right(bench: Bench) 
 def test_a_reward_model_learns_from_its_pairs(bench: Bench, tmp_path: Path) -> None:
     """Surely better on the pairs that it learned from than a head that has learned nothing."""
     task, model = bench.task(tmp_path, "reward")
-    fed, _ = reward.prepare(task)
+    fed, _ = reward.ask(task, model, reward.prepare(task)[0])
     told = reward.pair_accuracy(scoring.load(bench.reward_model, task.tokenizer), fed.train)
     torch.manual_seed(0)
     fresh = reward.pair_accuracy(scoring.Judge(reward.attach(task, model), scoring.pad_of(task.tokenizer)), fed.train)
@@ -152,24 +157,59 @@ def test_the_pair_compared_is_the_turn_alone(bench: Bench, tmp_path: Path) -> No
 
 
 def test_beside_the_pairs_of_runs_stands_what_the_base_itself_says(bench: Bench, tmp_path: Path) -> None:
-    task, _ = bench.task(tmp_path, "reward")
+    task, model = bench.task(tmp_path, "reward")
     fed, _ = reward.prepare(task)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    found = own.beside(task, fed, 0.5)
+    found = own.beside(task, model, fed, 0.5)
     assert torch.equal(torch.get_rng_state(), before), "a run that comes back goes on with the chance that it had"
-    assert own.beside(task, fed, 0.5) == found
+    assert own.beside(task, model, fed, 0.5) == found
     places = {tuple(place.ids): place for place in feed.prompts(task, everywhere=True).all}
-    assert len(found.train) == math.ceil(0.5 * len(fed.train))
+    assert len(found.train) == pytest.approx(0.5 * len(fed.train), abs=3)
     assert found.validation
-    reader, later = rollouts.Reader(task.tokenizer), 0
+    reader, later, again, renamed = rollouts.Reader(task.tokenizer), 0, 0, 0
     for pair in found.all:
         place = places[tuple(pair.prompt)]
         assert pair.chosen == feed.recorded(place, task)
         assert pair.rejected.ids[-1] == task.tokenizer.eos_token_id
         assert not reader.read(place, pair.rejected.ids).exact
-        later += any(message["role"] == "assistant" for message in place.row["messages"][: place.at])
-    assert later > len(found.all) / 4, "turns at which few runs part"
+        said = [one for one in range(place.at) if place.row["messages"][one]["role"] == "assistant"]
+        later += bool(said)
+        earlier = [feed.recorded(replace(place, ids=_asked_at(place, one, places), at=one), task).ids for one in said]
+        again += pair.rejected.ids in earlier
+        renamed += (
+            _call(task, pair.chosen) != _call(task, pair.rejected)
+            and _call(task, pair.chosen)[1:] == _call(task, pair.rejected)[1:]
+        )
+    assert later > 0.7 * len(found.all), "turns at which few runs part"
+    assert again >= len(found.all) // 4, "what the run did before"
+    assert renamed >= len(found.all) // 4, "the same call by another name"
+
+
+def _call(task: Task, said: feed.Said) -> tuple[Any, ...]:
+    """Name and arguments; nothing of a turn without a call."""
+    found = read_call(task.tokenizer.decode(said.ids), call_mark(task.tokenizer))
+    return () if found is None else (found[0], found[1])
+
+
+def _asked_at(place: feed.Prompt, at: int, places: Mapping[tuple[int, ...], feed.Prompt]) -> list[int]:
+    (found,) = {tuple(one.ids) for one in places.values() if one.row == place.row and one.at == at}
+    return list(found)
+
+
+def test_without_its_own_answers_a_reward_model_learns_from_pairs_of_runs_alone(bench: Bench, tmp_path: Path) -> None:
+    task, model = bench.task(tmp_path, "reward", own_answers=0)
+    fed, _ = reward.prepare(task)
+    assert reward.ask(task, model, fed) == (fed, fed.counts)
+
+
+def test_few_pairs_are_passed_through_to_the_end_unless_somebody_said_how_often(bench: Bench, tmp_path: Path) -> None:
+    task, _ = bench.task(tmp_path, "reward")
+    assert reward._longer(task, 100).config == task.config, "max_steps was set"
+    free = replace(task, config=replace(task.config, max_steps=None))
+    few = reward._longer(free, 100).config
+    assert (few.max_steps, few.early_stop) == (free.options["least_steps"], engine.LOOKS)
+    assert reward._longer(free, 10**6).config == free.config
 
 
 # ------------------------------------------------------------------ policies

@@ -111,7 +111,7 @@ def run_child(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(json.dumps(job), "utf-8")
     command = [sys.executable, "-m", "l07.training", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     path = folder / "result.json"
     assert path.is_file(), done.stderr[-2000:]
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))

@@ -9,16 +9,12 @@ from typing import Any
 
 import re2
 
+from l07.domain.decoded import runs
 from l07.domain.example import text_of
 from l07.domain.injection.campaign import grams_of
 from l07.domain.injection.directives import Passage, Reading, either, read_all
 from l07.domain.injection.disguise import plain, words_in
 from l07.domain.injection.provenance import Call, asked_for, has_effect, said_in, values_of, weight_of, words_of
-
-try:
-    from l07.domain import runs
-except ImportError:  # no C compiler where this was installed
-    runs = None  # type: ignore[assignment]
 
 Scanner = Callable[[str], float]  # one tool output as it was -> 0-1, how surely it is an injection
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from l07.domain import arrays, curriculum, drawing
-from l07.domain.bands import CROWD, equal, equal_places
 from l07.domain.dataset.version import mean_and_deviation
 
 RNG = np.random.default_rng(11)
@@ -71,11 +70,3 @@ def test_stages_are_the_shares_of_the_rows_in_order() -> None:
             order = np.lexsort((draws, structural, hard))
             wanted[order] = np.searchsorted(ends[:-1], np.arange(count), side="right")
             assert curriculum._stages(hard, structural, draws).tolist() == wanted.tolist()
-
-
-def test_equal_bands_are_all_that_there_are_up_to_a_crowd() -> None:
-    for count in (0, 1, 50, 3000):
-        here, asked = (np.sort(RNG.integers(0, most, n).astype(np.uint32)) for most, n in ((9, count), (12, 20)))
-        pairs = [(i, j) for i, a in enumerate(asked) for j in np.flatnonzero(here == a)[:CROWD].tolist()]
-        for way in (equal, equal_places):
-            assert list(zip(*(part.tolist() for part in way(asked, here)), strict=True)) == pairs

@@ -1,4 +1,4 @@
-"""Equal hashes of two sketches' bands, by either way."""
+"""Equal hashes of two sketches' bands, by either way: all that there are, up to a crowd."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from l07.domain.bands import CROWD, equal, equal_places
 def test_equal_hashes_are_found_whoever_has_more(asked: int, here: int, most: int) -> None:
     rng = np.random.default_rng(asked + here)
     one, other = (np.sort(rng.integers(0, most, count, np.uint64).astype(np.uint32)) for count in (asked, here))
-    for found, told in zip(equal(one, other), equal_places(one, other), strict=True):
-        assert found.tolist() == told.tolist()
+    pairs = [(at, place) for at, value in enumerate(one) for place in np.flatnonzero(other == value)[:CROWD].tolist()]
+    for way in (equal, equal_places):
+        assert list(zip(*(part.tolist() for part in way(one, other)), strict=True)) == pairs
 
 
 def test_of_a_crowd_the_first_are_met() -> None:

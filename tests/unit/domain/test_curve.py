@@ -50,6 +50,15 @@ def test_a_results_losses_fill_in_the_steps_that_no_line_was_written_for() -> No
     assert curve.names == ["loss", "eval_loss", "grad_norm", "kl"]
 
 
+def test_what_a_policy_did_at_held_out_places_is_a_curve_from_before_the_first_step_on() -> None:
+    looks = [{"step": 0, "exact": 0.5, "reward": -0.1, "valid": 1.0, "n": 96}, {"step": 2, "exact": 0.7, "reward": 0.3}]
+    curve = curve_of([lines((2, 2.1))], {"looks": looks})
+    assert curve.series("held_out_exact") == [(0, 0.5), (2, 0.7)]
+    assert curve.series("held_out_reward") == [(0, -0.1), (2, 0.3)]
+    assert curve.series("held_out_valid") == [(0, 1.0)]
+    assert losses(curve) == [(2, 2.1)]
+
+
 def test_a_methods_own_numbers_stand_behind_the_known_ones() -> None:
     curve = curve_of([[{"step": 1, "rewards/accuracies": 0.5, "loss": 1.0, "kl": 0.1}]])
     assert curve.names == ["loss", "kl", "rewards/accuracies"]

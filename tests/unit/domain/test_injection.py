@@ -2,6 +2,7 @@
 
 import base64
 import codecs
+import itertools
 import json
 import random
 import time
@@ -352,10 +353,12 @@ HOSTILE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_time_is_linear_in_the_output(name: str) -> None:
-    """Eight times the text in at most twenty times the time: a square would be sixty-four."""
+    """Eight times the text in at most twenty times the time: a square would be sixty-four. No text comes twice, because what was
+    found in it is kept."""
+    number = itertools.count()
 
     def seconds(size: int) -> float:
-        output = HOSTILE[name] * (size // len(HOSTILE[name]))
+        output = f"{next(number)} " + HOSTILE[name] * (size // len(HOSTILE[name]))
         began = time.process_time()
         a_run(output, ("send_money", {**SENT, "body": output}))
         return time.process_time() - began
