@@ -12,13 +12,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from bench.learning import answers, base_of, named, trained
-from l07.domain import world
-from tests.bases import BASES
-from tests.training.worlds import run_child, scored_rows, write_dataset, write_golden
+from bench.learning import answers, base_of, mixed_policy, named, trained
+from tests.training.worlds import scored_rows, write_dataset, write_golden
 
 METHODS = ("sft", "dpo", "kto", "reward", "rloo", "grpo", "ppo")
 POLICIES = ("rloo", "grpo", "ppo")
@@ -33,7 +30,6 @@ MUSTS: Mapping[str, float] = {
     "ppo": 0.60,
 }
 GOLDEN = 60  # runs a domain
-MIXED = 1200  # runs that the policy learned from, good and bad
 
 
 class World:
@@ -84,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json")
     args = parser.parse_args(arguments)
     base = base_of("tiny-base")
-    bases = {"tiny-base": base, "tiny-policy": _mixed(base.folder, Path(args.policy) if args.policy else None)}
+    bases = {"tiny-base": base, "tiny-policy": mixed_policy(base.folder, Path(args.policy) if args.policy else None)}
     found: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.first, args.first + args.seeds):
@@ -138,20 +134,6 @@ def _held_out_pairs(made: Mapping[str, Any], place: World) -> Sequence[Mapping[s
     told = [reward.pair_accuracy(judge, fed.all) for fed in (of_runs, beside)]
     assert all(told)
     return [one for one in told if one]
-
-
-def _mixed(base: Path, there: Path | None) -> SimpleNamespace:
-    """The policy to improve: of more runs than the demo's (1,200, not 400), which gets 5 % of another world's calls right
-    and leaves a policy method nothing to reward."""
-    folder = there or BASES / "bench" / f"{base.name}-{MIXED}" / "out"
-    if not (folder / "base.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        runs = folder.parent / "mixed.jsonl"
-        runs.write_text("".join(json.dumps(run) + "\n" for run in world.mixed_runs(MIXED, seed=0)), "utf-8")
-        made = {"kind": "make_base", "name": "mixed", "seed": 0, "threads": 1, "from": str(base), "examples": str(runs)}
-        run_child(folder.parent, {**made, "output": str(folder)})
-    about = json.loads((folder / "base.json").read_text("utf-8"))
-    return SimpleNamespace(folder=folder, digest=about["digest"])
 
 
 def _tell(method: str, seed: int, told: Mapping[str, float]) -> None:

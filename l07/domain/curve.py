@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,21 +65,30 @@ def curve_of(attempts: Iterable[Sequence[Line]], result: Mapping[str, Any] | Non
             points = {step: point for step, point in points.items() if step < first}
         for line in told:
             points.setdefault(_step(line) or 0, {}).update(_numbers(line))
-    for line in (result or {}).get("losses") or ():
-        _add(points, line, _numbers(line))
-    for line in (result or {}).get("eval_losses") or ():
-        _add(points, line, {"eval_loss": line.get("loss")})
-    for line in (result or {}).get("looks") or ():  # of a policy, at held-out places
-        _add(points, line, {f"held_out_{name}": line.get(name) for name in ("exact", "reward", "valid")})
-    for name, line in ((name, line) for name, lines in ((result or {}).get("curves") or {}).items() for line in lines):
-        _add(points, line, {name: line.get(name)})
+        for look in (line["look"] for line in lines if isinstance(line.get("look"), dict)):
+            _add(points, look, _held_out(look))
+    for line, numbers in _of_result(result or {}):
+        _add(points, line, numbers)
     return Curve([{"step": step, **_finite(points[step])} for step in sorted(points) if points[step]])
+
+
+def _of_result(result: Mapping[str, Any]) -> Iterator[tuple[Line, Mapping[str, Any]]]:
+    yield from ((line, _numbers(line)) for line in result.get("losses") or ())
+    yield from ((line, {"eval_loss": line.get("loss")}) for line in result.get("eval_losses") or ())
+    yield from ((look, _held_out(look)) for look in result.get("looks") or ())
+    for name, lines in (result.get("curves") or {}).items():
+        yield from ((line, {name: line.get(name)}) for line in lines)
 
 
 def _add(points: dict[int, dict[str, float]], line: Line, numbers: Mapping[str, Any]) -> None:
     step = _step(line)
     if step is not None:
         points.setdefault(step, {}).update(_finite(numbers))
+
+
+def _held_out(look: Line) -> dict[str, Any]:
+    """What a policy did at held-out places."""
+    return {f"held_out_{name}": look.get(name) for name in ("exact", "reward", "valid")}
 
 
 def _step(line: Line) -> int | None:

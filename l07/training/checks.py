@@ -113,6 +113,7 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         now = {"step": step, "exact": _mean(exact), "reward": reward, "valid": valid, "n": len(exact)}
         before = self.looks[0] if self.looks else now
         self.looks.append(now)
+        self._task.progress.look(**now)
         self._exact = self._exact or exact
         if lost(self._exact, exact):
             text = f"exact calls at {len(exact)} held-out places went from {before['exact']:.3f} to {now['exact']:.3f}"

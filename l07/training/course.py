@@ -69,6 +69,8 @@ def run(job: Mapping[str, Any], job_dir: Path) -> dict[str, Any]:
     task = replace(task, plan=plan)
     if asking := getattr(method, "ask", None):
         data, counts = asking(task, model, data)
+        plan, needed = footprint.fitted(task, data, shape, plan, machine, micro=micro)  # what it brought may be longer
+        task = replace(task, plan=plan)
     adapted = method.attach(task, model)
     progress.state("TRAINING")
     measured = method.fit(task, adapted, data)

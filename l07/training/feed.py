@@ -30,12 +30,18 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class PairTokens:
-    """One preference pair."""
+    """One preference pair. `margin`: difference of the rewards. `own`: nobody ran the rejected side (`own.py`)."""
 
     prompt: list[int]
     chosen: Said
     rejected: Said
-    margin: float  # difference of the rewards
+    margin: float
+    own: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and the longer side."""
+        return len(self.prompt) + max(len(self.chosen.ids), len(self.rejected.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ def prompts(task: Task, *, everywhere: bool = False) -> Fed:
         for row in rows.read_split(task.dataset, split, task.cache):
             for at in turns_of(row) if everywhere else prompts_of(row):
                 prompt = Prompt(_asked(row["messages"][:at], row["tools"], task), row, at)
-                made.append((split, prompt if len(prompt.ids) + room <= _most(task) else None))
+                made.append((split, prompt if len(prompt.ids) + room <= most(task) else None))
     return _fed(made, "prompt", "the version needs accepted runs")
 
 
@@ -149,8 +155,8 @@ def _pair(row: Mapping[str, Any], task: Task) -> PairTokens | None:
     if any(begin != start for begin, _ in sides):  # the template writes one side's prompt otherwise
         sides = [_said(side, asked[:start], task) for side in (one, other)]
     chosen, rejected = (said for _, said in sides)
-    longest = start + max(len(chosen.ids), len(rejected.ids))
-    return PairTokens(asked[:start], chosen, rejected, row["margin"]) if longest <= _most(task) else None
+    made = PairTokens(asked[:start], chosen, rejected, row["margin"])
+    return made if made.longest <= most(task) else None
 
 
 def _label(row: Mapping[str, Any], desirable: bool, task: Task) -> LabelTokens | None:
@@ -158,7 +164,7 @@ def _label(row: Mapping[str, Any], desirable: bool, task: Task) -> LabelTokens |
     told = rows.chat({**row, "messages": [*halves["prompt"], *halves["completion"]]})
     asked = _asked(told["messages"][: len(halves["prompt"])], told["tools"], task)
     start, said = _said(told, asked, task)
-    return LabelTokens(asked[:start], said, desirable) if start + len(said.ids) <= _most(task) else None
+    return LabelTokens(asked[:start], said, desirable) if start + len(said.ids) <= most(task) else None
 
 
 def _said(row: Mapping[str, Any], asked: Sequence[int], task: Task) -> tuple[int, Said]:
@@ -178,7 +184,8 @@ def _asked(messages: Sequence[Mapping[str, Any]], tools: Any, task: Task) -> lis
     return list(encoded["input_ids"])
 
 
-def _most(task: Task) -> int:
+def most(task: Task) -> int:
+    """Tokens of the longest row that may be learned from."""
     assert task.config.max_length is not None
     return task.config.max_length
 

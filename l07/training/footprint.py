@@ -111,7 +111,7 @@ def _first(rows: Sequence[tuple[int, Sequence[int]]]) -> list[tuple[int, frozens
 
 def _tokens(one: PairTokens | LabelTokens | Prompt, options: Mapping[str, float]) -> int:
     if isinstance(one, PairTokens):
-        return len(one.prompt) + max(len(one.chosen.ids), len(one.rejected.ids))
+        return one.longest
     if isinstance(one, LabelTokens):
         return len(one.prompt) + len(one.completion.ids)
     return len(one.ids) + int(options["completion_tokens"])

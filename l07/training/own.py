@@ -44,13 +44,14 @@ def beside(task: Task, model: Any, pairs: Fed, ratio: float) -> Fed:
         asking.pairs(found, ratio * len(like))
         for found, like in ((places.train, pairs.train), (places.validation, pairs.validation))
     )
-    return Fed(train, validation, places.too_long)
+    return Fed(train, validation, places.too_long + asking.too_long)
 
 
 class _Asking:
     def __init__(self, task: Task, model: Any) -> None:
         self._task, self._model, self._reader = task, model, Reader(task.tokenizer)
         self._chance = random.Random(f"own/{task.seed}")
+        self.too_long = 0
 
     def pairs(self, places: Sequence[Prompt], most: float) -> list[PairTokens]:
         lost = [
@@ -59,10 +60,13 @@ class _Asking:
             *self._earlier(places, round(most * EARLIER)),
             *self._renamed(places, round(most * RENAMED)),
         ]
-        return [
-            PairTokens(place.ids, feed.recorded(place, self._task), Said(list(said), [1] * len(said)), 0.0)
+        made = [
+            PairTokens(place.ids, feed.recorded(place, self._task), Said(list(said), [1] * len(said)), 0.0, own=True)
             for place, said in lost
         ]
+        fit = [pair for pair in made if pair.longest <= feed.most(self._task)]
+        self.too_long += len(made) - len(fit)  # a recorded turn may be longer than the room that an answer has
+        return fit
 
     def _answers(self, places: Sequence[Prompt], most: int, *, temperature: float) -> list[_Lost]:
         """Twice as many places are asked: at some of them the base does what was done, or comes to no end, and to see that
@@ -97,7 +101,7 @@ class _Asking:
         for place in places:
             sides[any(one["role"] == "assistant" for one in place.row["messages"][: place.at])].append(place)
         first, later = sides
-        count = min(len(later), round(LATER * most))
+        count = min(len(later), max(round(LATER * most), most - len(first)))
         return self._chance.sample(later, count) + self._chance.sample(first, min(len(first), most - count))
 
     def _by_another_name(self, place: Prompt) -> list[int]:

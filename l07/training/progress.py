@@ -28,6 +28,10 @@ class ProgressFile:
             self._last_s = now_s
             self._append(line)
 
+    def look(self, **line: Any) -> None:
+        """What was measured at held-out places; each of them."""
+        self._append({"look": line})
+
     def _append(self, line: dict[str, Any]) -> None:
         if self._silent:
             return

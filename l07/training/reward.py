@@ -9,7 +9,7 @@ adapter; the weights kept are those with the lowest loss on the validation split
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,13 +31,6 @@ def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
     return fed, fed.counts
 
 
-@dataclass(frozen=True, slots=True)
-class WithOwn(Fed):
-    """Pairs of runs, and behind them those that the base lost (`own.py`): `beside`, of the validation split."""
-
-    beside: int
-
-
 def ask(task: Task, model: Any, data: Fed) -> tuple[Fed, dict[str, int]]:
     """With pairs that `model`, the base, lost to what was recorded."""
     ratio = task.options["own_answers"]
@@ -49,9 +42,7 @@ def ask(task: Task, model: Any, data: Fed) -> tuple[Fed, dict[str, int]]:
     found = own.beside(task, model, data, ratio)
     if model.device != before:
         model.to(before)  # it is done with, and the scorer needs the room
-    widened = WithOwn(
-        [*data.train, *found.train], [*data.validation, *found.validation], data.too_long, len(found.validation)
-    )
+    widened = Fed([*data.train, *found.train], [*data.validation, *found.validation], data.too_long + found.too_long)
     return widened, {**widened.counts, "own": len(found.train)}
 
 
@@ -86,11 +77,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
         **preferring.tables(data),
     )
     judge = scoring.Judge(model, scoring.pad_of(task.tokenizer))
-    beside = data.beside if isinstance(data, WithOwn) else 0
-    of_runs, own_pairs = (
-        data.validation[: len(data.validation) - beside],
-        data.validation[len(data.validation) - beside :],
-    )
+    of_runs, own_pairs = ([pair for pair in data.validation if pair.own == which] for which in (False, True))
     return {
         **measured,
         "pair_accuracy": pair_accuracy(judge, of_runs),

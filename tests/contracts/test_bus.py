@@ -3,9 +3,11 @@ down: test_bus_down.py and tests/servers/."""
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from bus_builders import a_message, everything, flat
@@ -169,6 +171,29 @@ async def test_a_cancelled_poll_loses_nothing(world: World) -> None:
         given = [record.value for record in flat(task.result())] if task.done() and not task.cancelled() else []
         values = given + [record.value for record in await rest(sub, world, 10 - len(given))]
     assert values == [str(n).encode() for n in range(10)]
+
+
+async def test_a_call_that_is_cancelled_while_it_connects_leaves_no_client_behind(world: World) -> None:
+    topic = await world.topic()
+    before = sockets()
+    for turns in (10, 100, 400, 1600):
+        async with world.opened() as bus, bus.subscribe([topic], group=world.group()) as sub:
+            calls = bus.publish([a_message(topic=topic)]), bus.end_offsets([topic]), sub.poll(limit=1, timeout_s=1)
+            for call in calls:
+                task = asyncio.ensure_future(call)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+    gc.collect()
+    await asyncio.sleep(0.1)  # a transport closes its socket in a later turn of the loop
+    assert sockets() <= before
+
+
+def sockets() -> int:
+    """This process's that are open."""
+    links = (path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    return sum(name.startswith("socket:") for name in links)
 
 
 async def test_seek_reads_again(world: World) -> None:

@@ -17,6 +17,7 @@ import torch
 from l07.backends.child import ChildTrainer
 from l07.backends.store import FolderStore
 from l07.domain.checkpoint import LAST_GOOD
+from l07.domain.curve import curve_of
 from l07.domain.job import JobConfig
 from l07.domain.methods import effective_options
 from l07.errors import BadJob, PolicyOutOfBounds, RewardHacked, RewardModelUnfit
@@ -168,6 +169,8 @@ def test_beside_the_pairs_of_runs_stands_what_the_base_itself_says(bench: Bench,
     assert len(found.train) == 4 * round(0.5 * len(fed.train) / 4), "a quarter of each kind"
     assert found.validation
     reader, later, again, renamed = rollouts.Reader(task.tokenizer), 0, 0, 0
+    assert all(pair.own for pair in found.all)
+    assert not any(pair.own for pair in fed.all)
     for pair in found.all:
         place = places[tuple(pair.prompt)]
         assert pair.chosen == feed.recorded(place, task)
@@ -184,6 +187,32 @@ def test_beside_the_pairs_of_runs_stands_what_the_base_itself_says(bench: Bench,
     assert later > 0.7 * len(found.all), "turns at which few runs part"
     assert again >= len(found.all) // 4, "what the run did before"
     assert renamed >= len(found.all) // 4, "the same call by another name"
+
+
+def test_a_pair_beside_is_no_longer_than_what_may_be_learned_from(bench: Bench, tmp_path: Path) -> None:
+    """An answer has room after each prompt that is asked; what was recorded there may be longer than that room."""
+    task, model = bench.task(tmp_path, "reward", completion_tokens=1)
+    most = sorted(len(place.ids) for place in feed.prompts(task, everywhere=True).all)[-5]
+    task = replace(task, config=replace(task.config, max_length=most + 1))
+    fed, places = feed.pairs(task, compare="turn"), feed.prompts(task, everywhere=True)
+    found = own.beside(task, model, fed, 2)
+    assert found.train
+    assert all(pair.longest <= most + 1 for pair in found.all)
+    assert found.too_long > places.too_long
+
+
+def test_places_are_filled_up_from_where_there_are_more(bench: Bench, tmp_path: Path) -> None:
+    task, model = bench.task(tmp_path, "reward")
+    asking, places = own._Asking(task, model), feed.prompts(task, everywhere=True).all
+    first = [
+        place for place in places if not any(said["role"] == "assistant" for said in place.row["messages"][: place.at])
+    ]
+    later = [place for place in places if place not in first]
+    assert first
+    assert later
+    assert len(asking._some(later, len(later))) == len(later)
+    assert len(asking._some(first, len(first))) == len(first)
+    assert sum(place in later for place in asking._some(places, 20)) == round(20 * own.LATER)
 
 
 def _call(task: Task, said: feed.Said) -> tuple[Any, ...]:
@@ -306,6 +335,8 @@ def test_a_reward_that_pays_for_length_is_stopped(
     assert {path.name for path in (tmp_path / LAST_GOOD).iterdir()} >= {"adapter_model.safetensors", "l07.json"}
     kept = json.loads((tmp_path / LAST_GOOD / "l07.json").read_text("utf-8"))
     assert kept["step"] < 24, "the weights of a look before the breach"
+    told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text("utf-8").splitlines()]
+    assert curve_of([told]).series("held_out_exact")[0][0] == 0, "a run that was stopped shows what it did before"
 
 
 def test_a_reward_that_pays_for_a_token_is_stopped(

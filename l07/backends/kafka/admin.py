@@ -16,6 +16,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from l07.backends.kafka.config import Brokers, aiokafka_options
 from l07.backends.kafka.fates import CAUGHT, SAID, class_of, fate_of
+from l07.backends.kafka.starting import start
 from l07.backends.kafka.topic_ids import TopicIdsRequest, ids_of
 from l07.errors import BusLoginRefused, BusUnavailable
 from l07.events.record import TopicPartition
@@ -60,8 +61,10 @@ async def check_login(brokers: Brokers) -> None:
                 raise fate_of(err, doing=f"login at {address}") from err
             failed.append(err)
         else:
-            accepted = await _is_accepted(connection, brokers)
-            await asyncio.shield(connection.close())
+            try:
+                accepted = await _is_accepted(connection, brokers)
+            finally:
+                await asyncio.shield(connection.close())
             if accepted:
                 return
             raise BusLoginRefused(f"{SAID[BusLoginRefused]}: {address} does not take the token", address=address)
@@ -91,9 +94,9 @@ class Admin:
         """Raises: BusLoginRefused E7410, BusUnavailable E7401."""
         await check_login(brokers)
         client = AIOKafkaAdminClient(**aiokafka_options(brokers))
+        await start(client, AIOKafkaAdminClient.close, doing="connecting")
         try:
             with told("connecting"):
-                await client.start()
                 async with asyncio.timeout(brokers.kafka.request_timeout_s):
                     while not client._client.cluster.brokers():  # a cluster in its first second names none
                         await client._client.force_metadata_update()

@@ -13,10 +13,10 @@ from l07.backends.kafka.aio import KafkaBus
 from l07.backends.kafka.config import Brokers
 from l07.backends.kafka.confluent_producer import ConfluentProducer
 from l07.backends.kafka.confluent_subscription import ConfluentSubscription
+from l07.backends.kafka.consumer import woken
 from l07.backends.kafka.fetch_watch import has_ended, state_of
 from l07.backends.kafka.fetching import take
 from l07.backends.kafka.reader import Reader
-from l07.backends.kafka.subscription import woken
 from l07.errors import BusUnavailable
 from l07.events.record import Message, TopicPartition
 from l07.ports import Slice, Start

@@ -13,6 +13,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as Reco
 
 from l07.backends.kafka.config import Brokers, aiokafka_options
 from l07.backends.kafka.fates import CAUGHT, fate_of
+from l07.backends.kafka.starting import start
 from l07.errors import L07Error, MessageTooLarge
 from l07.events.record import Message
 
@@ -62,9 +63,9 @@ class Producer:
                 )
                 try:
                     async with asyncio.timeout(self._brokers.kafka.request_timeout_s):
-                        await client.start()  # asks for its number until it gets one
-                except CAUGHT as err:
-                    await _abandon(client)
+                        # it asks for its number until it gets one
+                        await start(client, _abandon, doing="starting a producer")
+                except TimeoutError as err:
                     raise fate_of(err, doing="starting a producer") from err
                 self._client = client
             return self._client

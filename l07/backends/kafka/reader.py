@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as LibPartition
 
 from l07.backends.kafka.config import Brokers, aiokafka_options
+from l07.backends.kafka.consumer import close, reading_options, woken
 from l07.backends.kafka.fates import CAUGHT, fate_of
 from l07.backends.kafka.fetch_watch import FetchWatch, has_ended, state_of
 from l07.backends.kafka.fetching import read_raw, take
-from l07.backends.kafka.subscription import close, reading_options, woken
+from l07.backends.kafka.starting import start
 from l07.errors import BusUnavailable
 from l07.events.record import Record, TopicPartition
 
@@ -95,11 +96,7 @@ class Reader:
             await self._drop()
         if self._consumer is None:
             consumer = AIOKafkaConsumer(**aiokafka_options(self._brokers), **reading_options(self._brokers))
-            try:
-                await consumer.start()
-            except CAUGHT as err:
-                await close(consumer)
-                raise fate_of(err, doing="connecting") from err
+            await start(consumer, close, doing="connecting")
             read_raw(consumer, bound=self._brokers.kafka.unpacked_bytes, watch=FetchWatch(patience_s=0.0))
             self._consumer = consumer
         return self._consumer

@@ -16,9 +16,11 @@ from aiokafka import TopicPartition as LibPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from l07.backends.kafka.config import Brokers, aiokafka_options, heartbeat_ms, milliseconds
+from l07.backends.kafka.consumer import close, reading_options, woken
 from l07.backends.kafka.fates import CAUGHT, fate_of
 from l07.backends.kafka.fetch_watch import FetchWatch, has_ended, led, state_of
 from l07.backends.kafka.fetching import read_raw, take, wake_fetcher
+from l07.backends.kafka.starting import start
 from l07.errors import BusUnavailable, L07Error, NoMergedOrder
 from l07.events.record import TopicPartition
 from l07.ports import Merged, Slice, Start
@@ -27,7 +29,6 @@ log = logging.getLogger("l07.kafka")
 
 REVOKE_S = 5.0  # how long a rebalance waits for the slices in hand; a later write of them is fenced by the buffer
 COMMIT_EVERY_S = 1.0  # for lag tools; the offset that counts is the buffer's
-CLOSE_S = 10.0
 SILENCE_S = 10.0  # beyond the time in which a fetch fails by itself
 NEVER_MS = 2**31 - 1  # a handler may take as long as it likes: heartbeats go on, and health is told by progress
 NO_MEMBER = ""
@@ -271,14 +272,7 @@ class KafkaSubscription:
             partition_assignment_strategy=(_Assignor(self._assigned),),
         )
         self._out_since, self._member_id, self._replaced = None, NO_MEMBER, 0
-        try:
-            await consumer.start()
-        except CAUGHT as err:
-            await close(consumer)
-            raise fate_of(err, doing=f"joining the group {self._group}") from err
-        except BaseException:
-            await asyncio.shield(close(consumer))
-            raise
+        await start(consumer, close, doing=f"joining the group {self._group}")
         self._watch = FetchWatch(patience_s=kafka.request_timeout_s + SILENCE_S)
         read_raw(consumer, bound=kafka.unpacked_bytes, watch=self._watch)
         consumer.subscribe(self._topics, listener=_Listener(self._revoked))
@@ -355,44 +349,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
         """The assignor has told already, and earlier."""
-
-
-def reading_options(brokers: Brokers) -> Mapping[str, Any]:
-    """What every consumer has where the library's own default would lose something, or has no bound."""
-    kafka = brokers.kafka
-    return {
-        "enable_auto_commit": False,
-        "auto_offset_reset": "none",
-        "isolation_level": "read_committed",
-        "check_crcs": True,
-        "fetch_max_bytes": kafka.fetch_bytes,
-        "max_partition_fetch_bytes": kafka.partition_fetch_bytes,
-    }
-
-
-async def woken(consumer: AIOKafkaConsumer, timeout_s: float) -> None:
-    """Until a fetch brought something, the group has trouble, or the time is up."""
-    waiter = consumer._fetcher._create_fetch_waiter()
-    done, _ = await asyncio.wait([waiter], timeout=min(timeout_s, 0.2))  # a rebalance wakes nobody
-    if not done:
-        waiter.cancel()
-    else:
-        waiter.exception()  # of the group: the next look raises it
-
-
-async def close(consumer: AIOKafkaConsumer) -> None:
-    """Stop it, within CLOSE_S; where one of its tasks has failed, the rest of it too."""
-    try:
-        await asyncio.wait_for(consumer.stop(), CLOSE_S)
-    except CAUGHT as err:
-        log.warning("consumer_not_closed_in_order", extra={"why": str(err)})
-        coordinator, fetcher = consumer._coordinator, consumer._fetcher
-        names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-        tasks = [task for name in names if (task := getattr(coordinator, name, None)) is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if fetcher is not None:
-            with contextlib.suppress(*CAUGHT):  # what its task has failed with was told when it was found
-                await fetcher.close()
-        await consumer._client.close()

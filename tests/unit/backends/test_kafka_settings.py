@@ -13,7 +13,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from l07 import errors
 from l07.backends.kafka import fates
 from l07.backends.kafka.config import addresses, aiokafka_options, brokers
-from l07.backends.kafka.subscription import reading_options
+from l07.backends.kafka.consumer import reading_options
 from l07.backends.kafka.tokens import TokenUnreadable
 from l07.backends.kafka.topics import needs
 from l07.errors import BadSetting, BusLoginRefused, BusUnavailable

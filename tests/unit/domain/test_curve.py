@@ -59,6 +59,14 @@ def test_what_a_policy_did_at_held_out_places_is_a_curve_from_before_the_first_s
     assert losses(curve) == [(2, 2.1)]
 
 
+def test_a_policy_that_was_stopped_has_the_looks_that_it_told() -> None:
+    first = [{"look": {"step": 0, "exact": 0.5, "valid": 1.0, "n": 96}}, *lines((1, 2.2), (2, 2.1))]
+    again = [*lines((2, 2.0)), {"look": {"step": 2, "exact": 0.4}}, {"look": "nothing"}]
+    curve = curve_of([first, again])
+    assert curve.series("held_out_exact") == [(0, 0.5), (2, 0.4)]
+    assert losses(curve) == [(1, 2.2), (2, 2.0)]
+
+
 def test_a_methods_own_numbers_stand_behind_the_known_ones() -> None:
     curve = curve_of([[{"step": 1, "rewards/accuracies": 0.5, "loss": 1.0, "kl": 0.1}]])
     assert curve.names == ["loss", "kl", "rewards/accuracies"]
