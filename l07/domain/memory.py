@@ -58,7 +58,9 @@ BESIDE: Mapping[str, Beside] = {
     "sft": Beside(),
     "dpo": Beside(logits=2),
     "kto": Beside(logits=2),
-    "reward": Beside(bases=1, logits=0),  # the base is read once more, with another head
+    "reward": Beside(
+        bases=1, logits=1
+    ),  # the base is read once more, with another head; its own looks at the chosen turns
     "rloo": Beside(bases=1, logits=2),  # the reward model
     "grpo": Beside(bases=1, logits=2),
     "ppo": Beside(bases=1, logits=2),

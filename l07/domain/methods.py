@@ -102,7 +102,7 @@ METHODS: Mapping[str, MethodSpec] = {
             "teacher_answers": Option(
                 1, 0, 1, "those are: 1 the teacher's, 0 the turns that were recorded", whole=True
             ),
-            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
+            "rate_scale": Option(1, 1e-4, 10, _RATE),
             "steps": Option(120, 1, 1_000_000, "steps at most", whole=True),
             "completion_tokens": Option(48, 1, 4096, "tokens of an answer at most", whole=True),
             "temperature": Option(1, 0.1, 2, "of the student's sampling"),
@@ -127,6 +127,12 @@ METHODS: Mapping[str, MethodSpec] = {
                 "pairs of a recorded turn and something else, said by the base or made of the run, to each pair of runs",
             ),
             "completion_tokens": Option(48, 1, 4096, "tokens of what the base says at most", whole=True),
+            "language_weight": Option(
+                1,
+                0,
+                10,
+                "weight of the chosen turn's likelihood, by which a base of few pairs keeps and learns what a turn says",
+            ),
             "center": Option(0.01, 0, 1, "how strongly the scores of a pair are drawn around 0"),
             "margin": Option(
                 0, 0, 10, "how far apart a pair's scores should be, for each unit of its rewards' difference"

@@ -94,10 +94,20 @@ def sizes_of(task: Task, data: Any) -> Sizes:
     told = data.all if isinstance(data, Fed) else [*data.train, *data.validation]
     if isinstance(told[0], Tokens):
         return Sizes(_first([(len(row.ids), row.labels) for row in told]), looks=held)
-    lengths = sorted((_tokens(one, task.options) for one in told), reverse=True)
+    longest = sorted(told, key=lambda one: -_tokens(one, task.options))
     a_row = 2 if isinstance(told[0], PairTokens | LabelTokens) else int(task.options.get("generations", 1))
-    answers = int(task.options["completion_tokens"]) if isinstance(told[0], Prompt) else 0
-    return Sizes([(one, frozenset(range(one - answers if answers else 0, one))) for one in lengths], a_row, held)
+    return Sizes([(_tokens(one, task.options), _with_logits(one, task)) for one in longest], a_row, held)
+
+
+def _with_logits(one: PairTokens | LabelTokens | Prompt, task: Task) -> frozenset[int]:
+    """Places of the tokens from which a loss is made: of an answer, of a pair's chosen turn where the loss is a score's, else all."""
+    whole = _tokens(one, task.options)
+    if isinstance(one, Prompt):
+        return frozenset(range(len(one.ids), whole))
+    if isinstance(one, PairTokens) and "language_weight" in task.options:
+        chosen = len(one.chosen.ids) if task.options["language_weight"] else 0
+        return frozenset(range(len(one.prompt), len(one.prompt) + chosen))
+    return frozenset(range(whole))
 
 
 def _first(rows: Sequence[tuple[int, Sequence[int]]]) -> list[tuple[int, frozenset[int]]]:

@@ -27,7 +27,7 @@ from l07.training.teacher import Writer
 
 # What loses, by the share of the pairs: drawn at temperature 1, the likeliest, an earlier turn of the run, the call by another name.
 DRAWN, LIKELIEST, EARLIER, RENAMED = 0.25, 0.25, 0.25, 0.25
-LATER = 0.9  # of the places, those that are not a run's first turn, at which most pairs of runs part
+LATER = 0.75  # of the places, those that are not a run's first turn, at which most pairs of runs part
 AT_ONCE = 8  # prompts asked, to each row that a step learns from: what they keep takes less than what a step does
 _Lost = tuple[Prompt, Sequence[int]]  # a place, and what loses there
 

@@ -1,7 +1,9 @@
 """A reward model: from pairs of turns, a score for what an agent does next.
 
 Source: Ouyang et al., "InstructGPT" (2022), section 3.5, equation 1, as TRL's RewardTrainer does it; scores around zero:
-Eisenstein et al., "Helping or Herding?" (2023), section 2; margins: Touvron et al., "Llama 2" (2023), section 3.2.2.
+Eisenstein et al., "Helping or Herding?" (2023), section 2; margins: Touvron et al., "Llama 2" (2023), section 3.2.2; the
+likelihood of the chosen turn by the base's own head beside it: Yang et al., "Regularizing Hidden States Enables Learning
+Generalizable Reward Model for LLMs" (2024), section 3.2, with that head frozen.
 Departures: what is compared is always the one turn in which two runs part (`l07.domain.preference`), because a policy
 is asked for one turn at a time; beside the pairs of runs stand some of a recorded turn and what else could be done there
 (`own.py`); few pairs are passed through many times, in small steps; the score is read at the turn's last token, by a linear head on the base with an
@@ -13,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from trl import RewardConfig, RewardTrainer
 
 from l07.domain.statistics import wilson
@@ -22,7 +25,8 @@ from l07.training.feed import Fed, PairTokens
 from l07.training.task import Task
 
 FEW = 2_000_000  # numbers of an embedding
-CURVES = ("accuracy", "margin", "eval_accuracy", "eval_margin")
+CURVES = ("accuracy", "margin", "language", "eval_accuracy", "eval_margin")
+LANGUAGE = "language_head"  # the base's own, frozen, at the scorer while it learns
 
 
 def prepare(task: Task) -> tuple[Fed, dict[str, int]]:
@@ -52,6 +56,9 @@ def attach(task: Task, model: Any) -> Any:
     scorer = scoring.with_head(task.job["base"], task.tokenizer)
     few = scorer.get_input_embeddings().weight.numel() <= FEW
     config = task.config.lora_config
+    if task.options["language_weight"]:
+        head = model.get_output_embeddings().weight.detach()
+        scorer.register_buffer(LANGUAGE, head, persistent=False)
     return lora.attach(
         scorer,
         replace(config, embeddings=config.embeddings or few),
@@ -68,7 +75,7 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
     batches = Batches(data.all, scoring.pad_of(task.tokenizer), task.options["margin"])
     center = task.options["center"]
     measured = engine.train(
-        _Trainer,
+        _trainer(task.options["language_weight"]),
         run,
         model=model,
         args=preferring.arguments(RewardConfig, run, data, center_rewards_coefficient=center or None),
@@ -106,8 +113,32 @@ def pair_accuracy(judge: scoring.Judge, pairs: Sequence[PairTokens]) -> dict[str
     return {"hits": hits, "n": len(pairs), "share": round(hits / len(pairs), 4), "low": low, "high": high}
 
 
-class _Trainer(preferring.Prepared, RewardTrainer):  # type: ignore[misc]  # trl ships no types that hold
-    pass
+def _trainer(language_weight: float) -> type:
+    class Trainer(preferring.Prepared, RewardTrainer):  # type: ignore[misc]  # trl ships no types that hold
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            """TRL's, and while it learns how unlikely the chosen turns are to the base's own head."""
+            inputs = dict(inputs)
+            said = inputs.pop("completion_mask")
+            if not language_weight or not model.training:
+                return super().compute_loss(model, inputs, return_outputs)
+            loss, outputs = super().compute_loss(model, {**inputs, "output_hidden_states": True}, True)
+            head = getattr(self.accelerator.unwrap_model(model).get_base_model(), LANGUAGE)
+            unlikely = _unlikely(outputs.hidden_states[-1], inputs["input_ids"], said, head)
+            self._metrics["train"]["language"].append(float(unlikely.detach()))
+            loss = loss + language_weight * unlikely
+            return (loss, outputs) if return_outputs else loss
+
+    return Trainer
+
+
+def _unlikely(hidden: torch.Tensor, ids: torch.Tensor, said: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """Nats a token of the chosen turns, which are the first half of a batch."""
+    chosen = len(ids) // 2
+    places = said[:chosen, 1:].bool()
+    logits = hidden[:chosen, :-1][places].to(head.dtype) @ head.T
+    return cross_entropy(logits.float(), ids[:chosen, 1:][places])
 
 
 class Batches:
@@ -120,7 +151,6 @@ class Batches:
         pairs = [self._rows[number["row"]] for number in numbers]
         sides = [(pair.prompt, pair.chosen) for pair in pairs] + [(pair.prompt, pair.rejected) for pair in pairs]
         batch = preferring.padded([preferring.sequences(*side) for side in sides], self._pad)
-        del batch["completion_mask"]  # a score is of the whole
         if self._margin:
             batch["margin"] = torch.tensor([self._margin * pair.margin for pair in pairs])
         return batch
