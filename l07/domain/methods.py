@@ -112,7 +112,7 @@ METHODS: Mapping[str, MethodSpec] = {
         "pairs",
         "a reward model, from pairs of turns",
         {
-            "rate_scale": Option(0.25, 1e-4, 10, _RATE),
+            "rate_scale": Option(0.5, 1e-4, 10, _RATE),
             "least_steps": Option(
                 1500,
                 1,

@@ -38,6 +38,9 @@ pytestmark = [
 ]
 
 
+FEW = {"own_answers": 0.5}  # to be asked takes longer than the steps do
+
+
 class Bench:
     """The mixed policy, a version with rejected runs, and a reward model of few steps."""
 
@@ -48,7 +51,8 @@ class Bench:
             prepare_base("tiny-policy", aliases={}, store=FolderStore(BASES), trainer=ChildTrainer(), timeout_s=600)
         )
         self.base, self.base_digest = made.folder, made.digest
-        self.judged = run_child(folder / "reward", self.document("reward", folder / "reward", config={"max_steps": 40}))
+        asked = self.document("reward", folder / "reward", config={"max_steps": 40}, options=FEW)
+        self.judged = run_child(folder / "reward", asked)
 
     def document(self, method: str, folder: Path, **changes: Any) -> dict[str, Any]:
         config = {"batch_size": 4, "max_steps": 3, **changes.pop("config", {})}
@@ -107,7 +111,7 @@ def test_a_reward_model_says_how_many_held_out_pairs_it_has_right(bench: Bench) 
 
 def test_a_reward_model_learns_from_its_pairs(bench: Bench, tmp_path: Path) -> None:
     """Surely better on the pairs that it learned from than a head that has learned nothing."""
-    task, model = bench.task(tmp_path, "reward")
+    task, model = bench.task(tmp_path, "reward", **FEW)
     fed, _ = reward.ask(task, model, reward.prepare(task)[0])
     told = reward.pair_accuracy(scoring.load(bench.reward_model, task.tokenizer), fed.train)
     torch.manual_seed(0)
