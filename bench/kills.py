@@ -81,15 +81,30 @@ class Killing:
         while not reached(job_dir, kill.planned):  # noqa: ASYNC110  # folders have no event
             await asyncio.sleep(POLL_S)
         await asyncio.sleep(wait_s)
-        child = next((one for one in psutil.Process().children() if str(job_dir) in " ".join(one.cmdline())), None)
+        child = next((one for one in psutil.Process().children() if str(job_dir) in words_of(one)), None)
         if child is None:
             return
         child.send_signal(signal.SIGKILL)
-        while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110  # asyncio reaps it, not we
+        while not is_dead(child):  # noqa: ASYNC110  # asyncio reaps it, not we
             await asyncio.sleep(POLL_S)
         kill.at_s, kill.found = round(time.monotonic() - begun, 2), where(job_dir)
         kept = [int(path.name[5:]) for path in job_dir.glob("checkpoints/step-*")]
         kill.step = max(kept, default=0)
+
+
+def words_of(process: psutil.Process) -> str:
+    """Its command line; none of one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def is_dead(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it was there a line before
+        return True
 
 
 def reached(job_dir: Path, phase: str) -> bool:
