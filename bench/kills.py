@@ -29,6 +29,7 @@ import psutil
 from l07.backends.child import ChildTrainer
 from l07.domain.job import JobState
 from l07.ports import Progress
+from l07.training.files import file_digests, fold
 from tests.training.struck import Job, a_job
 from tests.training.worlds import Bench
 
@@ -54,6 +55,7 @@ class Killing:
 
     rng: random.Random
     plan: list[str]
+    whole: "Output"
     kills: list[Kill] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     real: ChildTrainer = field(default_factory=ChildTrainer)
@@ -74,7 +76,7 @@ class Killing:
             if kill.found:
                 self.plan.pop(0)
                 self.kills.append(kill)
-                self.faults += half_there(job_dir, kill)
+                self.faults += half_there(job_dir, kill, self.whole)
 
     async def _strike(self, job_dir: Path, kill: Kill) -> None:
         wait_s, begun = self.rng.uniform(0, SPREAD_S[kill.planned]), time.monotonic()
@@ -147,14 +149,40 @@ def where(job_dir: Path) -> str:
     return "imports"
 
 
-def half_there(job_dir: Path, kill: Kill) -> list[str]:
-    """What must never be seen: an output or a checkpoint in its place that is not whole."""
+@dataclass(frozen=True)
+class Output:
+    """Names of its files, and the digest of its weights."""
+
+    names: frozenset[str]
+    digest: str
+
+    @classmethod
+    def of(cls, folder: Path) -> "Output":
+        files = file_digests(folder)
+        weights = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+        return cls(frozenset(files), fold(weights))
+
+
+@dataclass
+class Undisturbed:
+    """ports.Trainer that nobody kills; it looks at what comes of its training job."""
+
+    real: ChildTrainer = field(default_factory=ChildTrainer)
+    output: Output | None = None
+
+    async def run(
+        self, job_dir: Path, *, timeout_s: float | None = None, on_progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        result = await self.real.run(job_dir, timeout_s=timeout_s, on_progress=on_progress)
+        if "attempt-" in job_dir.name:
+            self.output = Output.of(job_dir / "out")
+        return result
+
+
+def half_there(job_dir: Path, kill: Kill, whole: Output) -> list[str]:
+    """What must never be seen: an output or a checkpoint in its place that is not whole. `whole`: of an undisturbed job."""
     out, told = job_dir / "out", []
-    if out.exists() and {path.name for path in out.iterdir()} != {
-        "adapter_model.safetensors",
-        "adapter_config.json",
-        "l07.json",
-    }:
+    if out.exists() and Output.of(out) != whole:
         told.append(f"{kill.planned}: the output is there and not whole")
     for place in job_dir.glob("checkpoints/step-*"):
         manifest = json.loads((place / "manifest.json").read_text("utf-8"))
@@ -197,11 +225,13 @@ async def campaign(kills: int, per_job: int, seed: int, say: Callable[[str], Non
     with tempfile.TemporaryDirectory(prefix="l07-kills-") as place:
         root = Path(place)
         bench = Bench(root / "bench")
-        expected, faults = await one(bench, root / "quiet", ChildTrainer())
+        quiet = Undisturbed()
+        expected, faults = await one(bench, root / "quiet", quiet)
+        assert quiet.output is not None
         while plan:
             mine, plan = plan[:per_job], plan[per_job:]
-            trainer = Killing(rng, mine)
-            digest, wrong = await one(bench, root / f"job-{len(digests)}-{len(done)}", trainer)
+            trainer = Killing(rng, mine, quiet.output)
+            digest, wrong = await one(bench, root / f"job-{digests.total()}", trainer)
             plan += trainer.plan  # what came too late: the child had ended
             done += trainer.kills
             faults += [*trainer.faults, *wrong]

@@ -75,12 +75,13 @@ def fit(task: Task, model: Any, data: Fed) -> dict[str, Any]:
     batches = Batches(data.all, scoring.pad_of(task.tokenizer), task.options["margin"])
     center = task.options["center"]
     measured = engine.train(
-        _trainer(task.options["language_weight"]),
+        _Trainer,
         run,
         model=model,
         args=preferring.arguments(RewardConfig, run, data, center_rewards_coefficient=center or None),
         processing_class=task.tokenizer,
         data_collator=batches,
+        language_weight=task.options["language_weight"],
         **preferring.tables(data),
     )
     judge = scoring.Judge(model, scoring.pad_of(task.tokenizer))
@@ -113,24 +114,25 @@ def pair_accuracy(judge: scoring.Judge, pairs: Sequence[PairTokens]) -> dict[str
     return {"hits": hits, "n": len(pairs), "share": round(hits / len(pairs), 4), "low": low, "high": high}
 
 
-def _trainer(language_weight: float) -> type:
-    class Trainer(preferring.Prepared, RewardTrainer):  # type: ignore[misc]  # trl ships no types that hold
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            """TRL's, and while it learns how unlikely the chosen turns are to the base's own head."""
-            inputs = dict(inputs)
-            said = inputs.pop("completion_mask")
-            if not language_weight or not model.training:
-                return super().compute_loss(model, inputs, return_outputs)
-            loss, outputs = super().compute_loss(model, {**inputs, "output_hidden_states": True}, True)
-            head = getattr(self.accelerator.unwrap_model(model).get_base_model(), LANGUAGE)
-            unlikely = _unlikely(outputs.hidden_states[-1], inputs["input_ids"], said, head)
-            self._metrics["train"]["language"].append(float(unlikely.detach()))
-            loss = loss + language_weight * unlikely
-            return (loss, outputs) if return_outputs else loss
+class _Trainer(preferring.Prepared, RewardTrainer):  # type: ignore[misc]  # trl ships no types that hold
+    def __init__(self, *, language_weight: float, **given: Any) -> None:
+        super().__init__(**given)
+        self._language_weight = language_weight
 
-    return Trainer
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's, and while it learns how unlikely the chosen turns are to the base's own head."""
+        inputs = dict(inputs)
+        said = inputs.pop("completion_mask")
+        if not self._language_weight or not model.training:
+            return super().compute_loss(model, inputs, return_outputs)
+        loss, outputs = super().compute_loss(model, {**inputs, "output_hidden_states": True}, True)
+        head = getattr(self.accelerator.unwrap_model(model).get_base_model(), LANGUAGE)
+        unlikely = _unlikely(outputs.hidden_states[-1], inputs["input_ids"], said, head)
+        self._metrics["train"]["language"].append(float(unlikely.detach()))
+        loss = loss + self._language_weight * unlikely
+        return (loss, outputs) if return_outputs else loss
 
 
 def _unlikely(hidden: torch.Tensor, ids: torch.Tensor, said: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
