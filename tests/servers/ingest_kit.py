@@ -57,7 +57,7 @@ async def counted(buffer: ExampleBuffer) -> Counter[str]:
     return total
 
 
-async def consumed(ingest: Ingest, count: int, *, within_s: float = 60.0) -> None:
+async def consumed(ingest: Ingest, count: int, *, within_s: float = 120.0) -> None:
     """Until the buffer has taken as many records, and then it has taken no more."""
     async with asyncio.timeout(within_s):
         while (found := (await counted(ingest.buffer))["consumed"]) < count:  # noqa: ASYNC110  # nobody tells
@@ -69,13 +69,13 @@ def conserved(counts: Counter[str]) -> bool:
     return sum(counts.values()) == 2 * counts["consumed"]
 
 
-async def until(happened: Callable[[], object], *, within_s: float = 60.0) -> None:
+async def until(happened: Callable[[], object], *, within_s: float = 120.0) -> None:
     async with asyncio.timeout(within_s):
         while not happened():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.02)
 
 
-async def comes(condition: Callable[[], Awaitable[object]], *, within_s: float = 60.0) -> None:
+async def comes(condition: Callable[[], Awaitable[object]], *, within_s: float = 120.0) -> None:
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.1)
