@@ -107,6 +107,8 @@ def test_a_reward_model_says_how_many_held_out_pairs_it_has_right(bench: Bench) 
         assert told["low"] <= told["share"] <= told["high"]
     losses = [point["loss"] for point in bench.judged["losses"]]
     assert len(losses) == bench.judged["steps"]  # so few teach nothing that is sure; `bench methods` has what it learns
+    of_pairs = losses[0] - bench.judged["curves"]["language"][0]["language"]  # its weight is 1
+    assert of_pairs == pytest.approx(math.log(2), abs=0.5), "two runs are as good as each other at the start"
 
 
 def test_a_reward_model_learns_from_its_pairs(bench: Bench, tmp_path: Path) -> None:
