@@ -20,6 +20,7 @@ BY_NAME = (
     "outliers",
     "overhead",
     "packing",
+    "scaling",
 )  # minutes: only when it is named
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.curate import TOOL, real_events
+from bench.real import TOOL, real_events
 from l07.backends.worker import InlineCurator
 from l07.cli.audit_table import percent
 from l07.domain.plants.plan import parse_rates

@@ -2,7 +2,6 @@
 G7 held.
 
     python -m bench.curate [EVENTS.jsonl] [--count 1000] [--shuffle SEED]
-    python -m bench.curate [EVENTS.jsonl] --rows 10000,100000 [--long]       at those sizes: see scaling.py
 
 Without a file it asks ../shared/tools/traces_to_events.py for the real runs; where that is not, it says so and measures nothing.
 """
@@ -10,85 +9,26 @@ Without a file it asks ../shared/tools/traces_to_events.py for the real runs; wh
 import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.real import RULES, TOOL, batches, joined, real_events
 from l07.backends.parquet import read_groups, read_manifest, read_members, read_rows
 from l07.backends.worker import build_version
 from l07.domain.bands import Bands, as_array
 from l07.domain.dataset import SPLITS
 from l07.domain.deeds import MOST_TASKS, deeds_of
 from l07.domain.duplicates import Sketcher, action_text, jaccard
-from l07.domain.quality import CurateRules
-from l07.ports import CurateRequest, Seal, SealedBatch, SealedRow
+from l07.ports import CurateRequest, SealedBatch
 
 LIMIT_S = 30.0  # of CPU, for all batches: the whole real run has 90 s on two cores
-RULES = CurateRules()
-TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "traces_to_events.py"
-
-
-def real_events(path: Path) -> Path | None:
-    """The real runs as events, one a line."""
-    if not TOOL.is_file():
-        return None
-    with path.open("wb") as file:
-        subprocess.run([sys.executable, str(TOOL)], stdout=file, check=True)
-    return path
-
-
-def joined(path: Path) -> Iterator[SealedRow]:
-    """Rows in the order in which they become complete, as the buffer's script joins and gates them."""
-    halves: dict[str, dict[str, tuple[bytes, int, dict[str, Any]]]] = defaultdict(dict)
-    with path.open("rb") as lines:
-        for offset, line in enumerate(lines):
-            event = json.loads(line)
-            key = "execution:" + event["data"]["execution_id"]
-            side = "trace" if event["type"] == "execution.completed" else "score"
-            if side in halves[key]:
-                continue
-            halves[key][side] = (line.rstrip(b"\n"), offset, event["data"])
-            if len(halves[key]) == 2:
-                yield _row(key, halves[key]["trace"], halves[key]["score"])
-
-
-def _row(key: str, trace: tuple[bytes, int, dict[str, Any]], score: tuple[bytes, int, dict[str, Any]]) -> SealedRow:
-    quality, confidence = score[2]["quality_score"], score[2]["confidence"]
-    low = [
-        ("low_score", quality < RULES.quality_threshold),
-        ("low_confidence", confidence < RULES.confidence_threshold),
-    ]
-    reasons = tuple(name for name, is_low in low if is_low)
-    return SealedRow(
-        key, "REJECT" if reasons else "ACCEPT", reasons, quality, confidence, trace[0], score[0],
-        ("execution.traces", 0, trace[1]), ("evaluation.quality_scores", 0, score[1]),
-    )  # fmt: skip
-
-
-def batches(rows: Iterator[SealedRow], count: int) -> Iterator[SealedBatch]:
-    """Cut at `count` accepted rows, the rest at the end."""
-    held: list[SealedRow] = []
-    number = 1
-    for row in rows:
-        held.append(row)
-        if sum(r.decision == "ACCEPT" for r in held) == count:
-            yield _sealed(held, number)
-            held, number = [], number + 1
-    if held:
-        yield _sealed(held, number)
-
-
-def _sealed(rows: Sequence[SealedRow], number: int) -> SealedBatch:
-    accepted = sum(row.decision == "ACCEPT" for row in rows)
-    seal = Seal(f"default-{number}", "default", "count", 1767600000000 + number, accepted, len(rows) - accepted, {}, {})
-    return SealedBatch(seal, rows)
 
 
 def run(sealed: Sequence[SealedBatch], root: Path) -> tuple[Path, float]:
@@ -190,10 +130,6 @@ def _done(row: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    if {"--rows", "--long"} & {word.split("=")[0] for word in sys.argv}:
-        from bench import scaling
-
-        sys.exit(scaling.main())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=1000)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.curate import joined, real_events
+from bench.real import joined, real_events
 from l07.domain.doubt import Attempt, Doubt, Held, Limits, Run, doubts, read
 from l07.domain.example import FEATURES, TrainingExample, extract, measure
 from l07.domain.statistics import wilson

@@ -18,10 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.curate import RULES, real_events
 from bench.growing import batches, grown, load
+from bench.real import RULES, real_events
 from bench.scaling import BATCH, Worker
-from l07.backends.parquet import read_members
 from l07.backends.worker import ProcessCurator
 from l07.domain.erasure import Tombstones
 from l07.domain.marks import KEY, Marks
@@ -66,6 +65,8 @@ async def a_version(
 
 def erasures(folder: Path) -> Mapping[str, list[str]]:
     """Natural keys, by what they are."""
+    from l07.backends.parquet import read_members
+
     keys = sorted(one["key"] for one in read_members(folder))
     return {
         "one run": keys[len(keys) // 2 :][:1],

@@ -105,6 +105,6 @@ def _one(match: re.Match[str]) -> str:
 
 
 def load(path: Path) -> list[Mould]:
-    from bench.curate import joined
+    from bench.real import joined
 
     return moulds(list(joined(path)))

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.curate import TOOL, joined, real_events
+from bench.real import TOOL, joined, real_events
 from l07.domain.example import NoExample, TrainingExample, extract
 from l07.domain.injection import NOTED, THRESHOLD, Inspection, inspect, inspect_all
 from l07.domain.injection.directives import memory

@@ -1,6 +1,6 @@
 """The curator at a million runs: what an example costs, what an update of 1 % costs, and the memory of the worker.
 
-    python -m bench.scaling [EVENTS.jsonl] [--rows 10000,100000,1000000] [--piece 10000] [--json FILE]
+    python -m bench scaling [EVENTS.jsonl] [--rows 10000,100000] [--long] [--piece 10000] [--json FILE]
 
 Rows are grown from the real ones (growing.py) and go through the worker process of the product, in requests of `--piece`
 rows in batches of 1,000. CPU seconds are those of the worker, also what it does to check the version that is published;
@@ -24,8 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from bench.curate import RULES, real_events
 from bench.growing import batches, grown, load
+from bench.real import RULES, real_events
 from l07.backends.worker import ProcessCurator
 from l07.ports import CurateRequest, SealedBatch, SealedRow
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.curate import real_events
+from bench.real import real_events
 from l07.domain.example import NoExample, TrainingExample, extract
 from l07.domain.plants.secrets import KINDS, Half, Plant, left, plant
 from l07.domain.scrub import Personal, Policy, scrub, scrub_all

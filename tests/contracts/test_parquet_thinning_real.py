@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.curate import batches, joined, real_events
+from bench.real import batches, joined, real_events
 from l07.backends.parquet import read_members, read_rows
 from l07.backends.parquet.thinning import erased_keys
 from l07.domain.quality import CurateRules
