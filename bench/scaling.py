@@ -1,12 +1,12 @@
 """The curator at a million runs: what an example costs, what an update of 1 % costs, and the memory of the worker.
 
-    python -m bench scaling [EVENTS.jsonl] [--rows 10000,100000] [--long] [--piece 10000] [--json FILE]
+    python -m bench.scaling [EVENTS.jsonl] [--rows 10000,100000] [--long] [--piece 10000] [--json FILE]
 
 Rows are grown from the real ones (growing.py) and go through the worker process of the product, in requests of `--piece`
 rows in batches of 1,000. CPU seconds are those of the worker, also what it does to check the version that is published;
-memory is the largest that it ever had (VmHWM: with the pages of mapped files). An update is a request of 1 % new rows
-that is built on the version and thrown away. A machine's speed drifts in a quarter of an hour, so whether an example
-costs the same at any size is asked in one moment: new pieces are built as a first version and upon what there is, in turn.
+memory is the largest that it ever had (VmHWM: with the pages of mapped files). An update is a request of 1 % new rows.
+A machine's speed drifts in a quarter of an hour, so whether an example costs the same at any size is asked in one moment: the
+last pieces before a size take turns with one that is built as the first of a dataset, by another worker.
 Without a file it asks ../shared/tools/traces_to_events.py.
 """
 
@@ -21,10 +21,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
-from bench.growing import batches, grown, load
+from bench.growing import Mould, batches, grown, load
 from bench.real import RULES, real_events
 from l07.backends.worker import ProcessCurator
 from l07.ports import CurateRequest, SealedBatch, SealedRow
@@ -63,6 +64,8 @@ class Curve:
 class Worker:
     """The curator's process, watched from outside."""
 
+    _others: ClassVar[set[int]] = set()
+
     def __init__(self, curator: ProcessCurator) -> None:
         self._curator = curator
         self._process: psutil.Process | None = None
@@ -93,44 +96,82 @@ class Worker:
     def _cpu(self) -> float:
         if self._process is None:
             workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
-            self._process = workers[0] if workers else None
+            self._process = next((one for one in workers if one.pid not in self._others), None)
+            self._others.update([self._process.pid] if self._process else ())
         times = self._process.cpu_times() if self._process else None
         return times.user + times.system if times else 0.0
 
 
-async def measure(rows: Iterator[SealedRow], sizes: Sequence[int], piece: int, root: Path) -> Curve:
-    curve, folder, total, cpu = Curve(), None, 0, 0.0
-    async with ProcessCurator() as curator:
-        worker = Worker(curator)
+async def measure(made: Sequence[Mould], seed: int, sizes: Sequence[int], piece: int, root: Path) -> Curve:
+    async with ProcessCurator() as curator, ProcessCurator() as beside:
+        grower = Grower(Worker(curator), grown(made, seed=seed), root)
+        first = First(Worker(beside), grown(made, seed=seed + 1), piece)
+        curve = Curve()
         for size in sizes:
-            while total < size:
-                count = min(piece, size - total)
-                version, took = await worker.build(_next(rows, count, total), folder, root / "scratch")
-                published = (root / "scratch").rename(root / version)
-                took += await worker.check(published)
-                if folder is not None:
-                    shutil.rmtree(folder)
-                folder, total, cpu = published, total + count, cpu + took
-                curve.pieces.append((total, round(took, 3)))
-            assert folder is not None
-            curve.points.append(await _point(worker, rows, folder, total, cpu, piece))
+            turns: list[tuple[float, float]] = []
+            while grower.total < size:
+                count = min(piece, size - grower.total)
+                last = size - grower.total <= piece * TURNS
+                begun = await first.next() if last else 0.0
+                took = await grower.grow(count)
+                curve.pieces.append((grower.total, round(took, 3)))
+                turns += [(begun, took)] * (last and count == piece)
+            curve.points.append(await _point(grower, turns))
             tell(curve.points[-1])
     return curve
 
 
-def _next(rows: Iterator[SealedRow], count: int, total: int) -> list[SealedBatch]:
-    return batches(rows, count, BATCH, first=1 + total // BATCH)
+class Grower:
+    """One dataset, version after version, each upon the one before, as in production."""
+
+    def __init__(self, worker: Worker, rows: Iterator[SealedRow], root: Path) -> None:
+        self.worker, self._rows, self._root = worker, rows, root
+        self.folder: Path | None = None
+        self.total, self.cpu_s, self._batches = 0, 0.0, 0
+
+    async def grow(self, count: int) -> float:
+        """CPU seconds of the next version, which takes in so many rows, and of its check."""
+        sealed = batches(self._rows, count, BATCH, first=1 + self._batches)
+        version, took = await self.worker.build(sealed, self.folder, self._root / "scratch")
+        published = (self._root / "scratch").rename(self._root / version)
+        took += await self.worker.check(published)
+        if self.folder is not None:
+            shutil.rmtree(self.folder)
+        self.folder, self._batches = published, self._batches + len(sealed)
+        self.total, self.cpu_s = self.total + count, self.cpu_s + took
+        return took
 
 
-async def _point(worker: Worker, rows: Iterator[SealedRow], folder: Path, total: int, cpu: float, piece: int) -> Point:
-    peak = worker.peak_mb()
-    took = await _thrown_away(worker, _next(rows, total // 100, total), folder)
-    turns = [
-        [await _thrown_away(worker, _next(rows, piece, total), parent) for parent in (None, folder)]
-        for _ in range(TURNS)
-    ]
+class First:
+    """Pieces that are a dataset's first, each of new rows and thrown away, in a worker of its own: beside another dataset's
+    rows they would push those out of memory."""
+
+    def __init__(self, worker: Worker, rows: Iterator[SealedRow], piece: int) -> None:
+        self._worker, self._rows, self._piece = worker, rows, piece
+        self._begun = False
+
+    async def next(self) -> float:
+        """CPU seconds."""
+        if not self._begun:
+            self._begun = True
+            await self._build()  # what a process does once
+        return await self._build()
+
+    async def _build(self) -> float:
+        sealed = batches(self._rows, self._piece, BATCH, first=1)
+        with tempfile.TemporaryDirectory(prefix="l07-bench-") as name:
+            output = Path(name) / "version"
+            _, took = await self._worker.build(sealed, None, output)
+            return took + await self._worker.check(output)
+
+
+async def _point(grower: Grower, turns: Sequence[tuple[float, float]]) -> Point:
+    """`turns`: CPU seconds of a piece that is the first, and of one upon all rows, one after the other."""
+    total, cpu, peak, folder = grower.total, grower.cpu_s, grower.worker.peak_mb(), grower.folder
+    assert folder is not None
     first_s, upon_s = (statistics.median(of) for of in zip(*turns, strict=True))
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    took = await grower.grow(total // 100)
     return Point(
         rows=total,
         cpu_s=round(cpu, 2),
@@ -144,14 +185,6 @@ async def _point(worker: Worker, rows: Iterator[SealedRow], folder: Path, total:
         files=len(manifest["files"]),
         folder_mb=round(sum(one["bytes"] for one in manifest["files"].values()) / 1e6),
     )
-
-
-async def _thrown_away(worker: Worker, sealed: Sequence[SealedBatch], parent: Path | None) -> float:
-    """CPU seconds of the build and its check."""
-    with tempfile.TemporaryDirectory(prefix="l07-bench-") as name:
-        output = Path(name) / "version"
-        _, took = await worker.build(sealed, parent, output)
-        return took + await worker.check(output)
 
 
 def tell(point: Point) -> None:
@@ -192,9 +225,9 @@ def main() -> int:
         if events is None:
             print("no real runs here: nothing measured")
             return 0
-        rows = grown(load(events), seed=args.seed)
         began = time.perf_counter()
-        curve = asyncio.run(measure(rows, sorted(set(sizes)), args.piece, Path(name)))
+        piece = min([args.piece, *sizes])
+        curve = asyncio.run(measure(load(events), args.seed, sorted(set(sizes)), piece, Path(name)))
     print(f"{time.perf_counter() - began:.0f} s wall")
     if args.json:
         args.json.write_text(json.dumps(asdict(curve), indent=1) + "\n", "utf-8")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from l07.backends.card import card
 from l07.backends.plots import plots
+from l07.domain.arrays import inverse
 from l07.domain.curriculum import STAGES, Curriculum, Pacing, Runs, curriculum, said
 from l07.domain.dataset import SPLITS
 from l07.domain.drawing import mixed
@@ -79,7 +80,7 @@ def write_beside(
 def _write_curriculum(output: Path, members: Everyone, rules: CurateRules) -> dict[str, Any]:
     pacing: Pacing = rules.pacing
     made = _curriculum(members, rules, pacing)
-    order = np.argsort(made.rank)
+    order = inverse(made.rank)
     table = pa.table(
         {
             "key": members.keys.take(pa.array(made.place[order])),
@@ -137,8 +138,13 @@ def _histograms(members: Everyone) -> dict[str, Any]:
 
 def _counted(edges: F64, values: Mapping[str, F64]) -> dict[str, Any]:
     """Rows between the edges; what lies outside is in the first or the last bin."""
-    counts = {name: np.histogram(np.clip(found, edges[0], edges[-1]), edges)[0] for name, found in values.items()}
+    counts = {name: np.bincount(_bins(edges, found), minlength=len(edges) - 1) for name, found in values.items()}
     return {"edges": [round(float(edge), 4) for edge in edges]} | {n: found.tolist() for n, found in counts.items()}
+
+
+def _bins(edges: F64, values: F64) -> I64:
+    """np.histogram sorts first, at four times the price."""
+    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
 
 
 def _domains(columns: Columns) -> dict[str, dict[str, int]]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from l07.domain.arrays import order_of
+from l07.domain.arrays import inverse, order_of
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -91,27 +91,21 @@ def curriculum(runs: Runs, draws: U64, control: U64, *, pacing: Pacing) -> Curri
     else:
         each = [np.flatnonzero(stage == number) for number in range(len(STAGES))]
         order = np.concatenate([rows[order_of(drawn[rows])] for rows in each])
-    return Curriculum(place, hardness, stage, _ranks(order), _ranks(order_of(control[place])))
+    return Curriculum(place, hardness, stage, inverse(order), inverse(order_of(control[place])))
 
 
 def _stages(hardness: F64, structural: F64, draws: U64) -> I64:
     """The shares of the rows in the order of difficulty, of which only the rows next to a limit are brought into order."""
     ends = np.round(np.cumsum(list(SHARES.values())) * len(hardness)).astype(np.int64)
-    ordered = np.sort(hardness)
+    within = [end for end in ends[:-1].tolist() if end < len(hardness)]
+    limits = np.partition(hardness, within)[within] if within else ()
     stage = np.zeros(len(hardness), np.int64)
-    for end in ends[:-1].tolist():
-        if end < len(ordered):
-            tied = np.flatnonzero(hardness == ordered[end])
-            first = int(np.searchsorted(ordered, ordered[end]))
-            stage += hardness > ordered[end]
-            stage[tied[np.lexsort((draws[tied], structural[tied]))[end - first :]]] += 1
+    for end, limit in zip(within, limits, strict=True):
+        tied = np.flatnonzero(hardness == limit)
+        first = int((hardness < limit).sum())
+        stage += hardness > limit
+        stage[tied[np.lexsort((draws[tied], structural[tied]))[end - first :]]] += 1
     return stage
-
-
-def _ranks(order: npt.NDArray[np.intp]) -> I64:
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
 
 
 def _by_competence(draws: U64) -> I64:

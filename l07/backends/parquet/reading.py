@@ -68,14 +68,12 @@ def _lists(row: Mapping[str, Any]) -> dict[str, Any]:
     return named | {"scores": dict(row.get("scores") or ())}
 
 
-def _bodies_of(state: State, keys: Collection[str]) -> dict[str, Body]:
+def _bodies_of(state: State, rows: Mapping[str, int]) -> dict[str, Body]:
     """Of the shards only those that have one of these rows, and of a shard only the row groups with one."""
-    asked = sorted(keys)
     found: dict[str, list[str]] = defaultdict(list)
     where = {(shard.table, write): shard.file for shard in shards_of(state.manifest) for write in shard.writes}
-    for key, row in zip(asked, state.find(asked), strict=True):
-        table = TABLE_NAMES[state.columns.table[row]] if row >= 0 else ""
-        if table:
+    for key, row in sorted(rows.items()):
+        if table := TABLE_NAMES[state.columns.table[row]]:
             found[where[table, int(state.placed[row])]].append(key)
     return {key: body for file, here in sorted(found.items()) for key, body in _texts(state.folder / file, here)}
 
@@ -101,7 +99,7 @@ def _groups_with(path: Path, wanted: pa.Array) -> Iterator[pa.Table]:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
 
 
-def _scan(folder: Path, keys: Collection[str]) -> dict[str, Body]:
+def _scan(folder: Path, keys: Iterable[str]) -> dict[str, Body]:
     paths = [path for table in TABLES for path in data_files(folder, table)]
     return {key: body for path in paths for key, body in _texts(path, sorted(keys))}
 

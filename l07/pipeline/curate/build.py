@@ -1,7 +1,7 @@
 """The heavy part, as one pure function: sealed batches and the version before -> the next version, or why there is
 none."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,7 +123,7 @@ def build(
     return _draft(work, grouping, hold, parent, erased)
 
 
-def _no_bodies(_: Collection[str]) -> Mapping[str, Body]:
+def _no_bodies(_: Mapping[str, int]) -> Mapping[str, Body]:
     return {}
 
 

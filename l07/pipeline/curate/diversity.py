@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from l07.domain.arrays import distinct
+from l07.domain.arrays import counted, distinct
 from l07.pipeline.curate.columns import I64, Column, Columns
 
 
@@ -60,7 +60,7 @@ def _numbered(part: Column) -> tuple[int, Column]:
 
 def _counts(values: Column) -> I64:
     """Sorted: a sum of floats depends on its order."""
-    return np.sort(np.unique(values, return_counts=True)[1])
+    return np.sort(counted(values)[1])
 
 
 def _entropy(counts: I64) -> float:

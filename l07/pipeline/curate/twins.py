@@ -25,7 +25,7 @@ class Body(NamedTuple):
     messages: Sequence[Mapping[str, Any]]
 
 
-Bodies = Callable[[Collection[str]], Mapping[str, Body]]
+Bodies = Callable[[Mapping[str, int]], Mapping[str, Body]]  # of these keys, each with its row
 TextsOf = Callable[[Sequence[int]], Mapping[int, Body]]
 Name = tuple[int, int]  # of a text: 64 random bits of the run's key, and of the digest of goal and messages
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from l07.domain.arrays import distinct
+from l07.domain.arrays import counted, order_of
 from l07.domain.bands import Bands
 from l07.domain.dataset import SPLITS, Cell, Member, Tally, digest_of_sorted
 from l07.domain.example import Provenance, TrainingExample
@@ -212,7 +212,7 @@ class Work:
         table = self.roll.columns.table
         there = [row for row in rows if table[row]]
         keys = dict(zip(self.roll.keys(there), there, strict=True))
-        return {keys[key]: body for key, body in self._bodies(keys.keys()).items()} if keys else {}
+        return {keys[key]: body for key, body in self._bodies(keys).items()} if keys else {}
 
     @property
     def older(self) -> Older:
@@ -249,7 +249,8 @@ def tally(columns: Columns, group: I64) -> Tally:
     return Tally(
         cells=_cells(columns),
         groups={
-            split: len(distinct(group[columns.table == code])) for split, code in zip(SPLITS, SPLIT_CODES, strict=True)
+            split: len(counted(group[columns.table == code])[0])
+            for split, code in zip(SPLITS, SPLIT_CODES, strict=True)
         },
         scores=_counted(columns.quality[learnt]),
     )
@@ -269,7 +270,7 @@ def _cells(columns: Columns) -> Mapping[Cell, int]:
     for part, book in zip(parts, books, strict=True):
         code = code * max(1, len(book)) + part
     counts: Counter[Cell] = Counter()
-    values, numbers = np.unique(code, return_counts=True)
+    values, numbers = counted(code)
     for value, count in zip(values.tolist(), numbers.tolist(), strict=True):
         names: list[object] = []
         for book in reversed(books):
@@ -281,10 +282,11 @@ def _cells(columns: Columns) -> Mapping[Cell, int]:
 
 def digest_of(columns: Columns) -> str:
     """dataset.version_digest, of the digests that are stored."""
-    rows = np.ascontiguousarray(columns.digest[columns.table > TABLE[""]])
-    words = rows.view(">u8").reshape(-1, 4)
-    first = words[:, 0].astype("u8")
-    order = np.argsort(first)
-    if (np.diff(first[order]) == 0).any():  # digests that are no accident: as good as never
-        order = np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
-    return digest_of_sorted(rows[order].tobytes())
+    at = np.flatnonzero(columns.table > TABLE[""])
+    words = columns.digest.view(">u8").reshape(-1, 4)
+    first = words[at, 0].astype(np.uint64)
+    order = order_of(first)
+    ordered = first[order]
+    if (ordered[1:] == ordered[:-1]).any():  # digests that are no accident: as good as never
+        order = np.lexsort(tuple(words[at, place] for place in (3, 2, 1, 0)))
+    return digest_of_sorted(columns.digest[at[order]].tobytes())
