@@ -289,4 +289,4 @@ def digest_of(columns: Columns) -> str:
     ordered = first[order]
     if (ordered[1:] == ordered[:-1]).any():  # digests that are no accident: as good as never
         order = np.lexsort(tuple(words[at, place] for place in (3, 2, 1, 0)))
-    return digest_of_sorted(columns.digest[at[order]].tobytes())
+    return digest_of_sorted(np.take(columns.digest, at[order], axis=0).tobytes())

@@ -30,6 +30,27 @@ def test_distinct_order_and_membership_are_those_of_numpy(count: int, different:
     assert len(found) <= len(frequent) + count // 10, "or it would be of no use"
 
 
+def test_an_order_is_that_of_numpy_where_upper_bits_tie_and_lower_ones_do_not() -> None:
+    """Places take the place of the lower bits there, so these cannot be told apart by them."""
+    for _ in range(20):
+        values = RNG.integers(0, 4, 200).astype(np.uint64) << np.uint64(60) | RNG.integers(0, 9, 200).astype(np.uint64)
+        assert arrays.order_of(values).tolist() == np.argsort(values, kind="stable").tolist()
+    top = np.array([2**64 - 1, 0, 2**64 - 1, 2**63], np.uint64)
+    assert arrays.order_of(top).tolist() == [1, 3, 0, 2]
+
+
+@pytest.mark.parametrize("most", [1, 9, 400, 2**40])
+@pytest.mark.parametrize("kind", ["i4", "i8", "u1"])
+def test_counts_are_those_of_numpy_and_an_inverse_finds_each_place(most: int, kind: str) -> None:
+    values = RNG.integers(0, min(most, np.iinfo(kind).max), 300).astype(kind)
+    for some in (values, values[:0]):
+        found, wanted = arrays.counted(some), np.unique(some, return_counts=True)
+        assert [part.tolist() for part in found] == [part.tolist() for part in wanted]
+        assert found[0].dtype == wanted[0].dtype
+    order = RNG.permutation(50)
+    assert order[arrays.inverse(order)].tolist() == [*range(50)]
+
+
 def test_numbers_that_share_their_low_bits_are_told_apart() -> None:
     asked = np.array([5, 7 << 40], np.uint64)
     values = np.array([5, 5 + (1 << 40), 0, 7 << 40], np.uint64)
