@@ -29,7 +29,7 @@ import psutil
 from l07.backends.child import ChildTrainer
 from l07.domain.job import JobState
 from l07.ports import Progress
-from l07.training.files import file_digests, fold
+from l07.training.files import file_digests, weights_digest
 from tests.training.struck import Job, a_job
 from tests.training.worlds import Bench
 
@@ -159,8 +159,7 @@ class Output:
     @classmethod
     def of(cls, folder: Path) -> "Output":
         files = file_digests(folder)
-        weights = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
-        return cls(frozenset(files), fold(weights))
+        return cls(frozenset(files), weights_digest(files))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The curator at a million runs: what an example costs, what an update of 1 % costs, and the memory of the worker.
 
-    python -m bench.scaling [EVENTS.jsonl] [--rows 10000,100000] [--long] [--piece 10000] [--json FILE]
+    python -m bench.scaling [EVENTS.jsonl] [--rows 10000,100000] [--long] [--piece 10000] [--json FILE] [--svg FILE]
 
 Rows are grown from the real ones (growing.py) and go through the worker process of the product, in requests of `--piece`
 rows in batches of 1,000. CPU seconds are those of the worker, also what it does to check the version that is published;
@@ -218,6 +218,7 @@ def main() -> int:
     parser.add_argument("--piece", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--svg", type=Path, help="a picture of what each piece costs")
     args = parser.parse_args()
     sizes = [int(size) for size in args.rows.split(",")] + [1_000_000] * args.long
     with tempfile.TemporaryDirectory(prefix="l07-bench-") as name:
@@ -229,6 +230,11 @@ def main() -> int:
         piece = min([args.piece, *sizes])
         curve = asyncio.run(measure(load(events), args.seed, sorted(set(sizes)), piece, Path(name)))
     print(f"{time.perf_counter() - began:.0f} s wall")
+    if args.svg:
+        from l07.backends.curves import plot
+
+        title = f"CPU seconds of {args.piece:,} more rows"
+        args.svg.write_text(plot(title, {"seconds": curve.pieces}, across="rows"), "utf-8")
     if args.json:
         args.json.write_text(json.dumps(asdict(curve), indent=1) + "\n", "utf-8")
     wrong = missed(curve.points)

@@ -77,7 +77,7 @@ def draw(curve: Curve) -> dict[str, str]:
         ways = {name: curve.series(name)}
         if name == "loss" and (looks := curve.series("eval_loss")):
             ways["validation"] = looks
-        found[f"{_file(name)}.svg"] = _plot(TITLES.get(name, f"{name} by step"), ways)
+        found[f"{_file(name)}.svg"] = plot(TITLES.get(name, f"{name} by step"), ways)
     return {name: drawn for name, drawn in found.items() if drawn}
 
 
@@ -85,8 +85,8 @@ def _file(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "plot"
 
 
-def _plot(title: str, ways: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """The first way as a line, the others as points; "" where there are not two steps."""
+def plot(title: str, ways: Mapping[str, Sequence[tuple[float, float]]], *, across: str = "step") -> str:
+    """The first way as a line, the others as points; "" where there are not two steps. `across`: what is counted there."""
     every = [point for way in ways.values() for point in way]
     first, last = min((x for x, _ in every), default=0.0), max((x for x, _ in every), default=0.0)
     if first == last:
@@ -110,11 +110,11 @@ def _plot(title: str, ways: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     drawn.append(f'<path class="way" d="M{way}"/>')
     for points in others:
         drawn += [
-            f'<circle class="b" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>step {step:g}: {value:g}</title></circle>'
+            f'<circle class="b" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{across} {step:g}: {value:g}</title></circle>'
             for (step, value), (x, y) in ((point, at(*point)) for point in points)
         ]
-    drawn.append(text(MARGIN, TOP + PLOT + 20, f"step {first:g}", "start", "soft"))
-    drawn.append(text(WIDTH - RIGHT, TOP + PLOT + 20, f"step {last:g}", "end", "soft"))
+    drawn.append(text(MARGIN, TOP + PLOT + 20, f"{across} {first:,.0f}", "start", "soft"))
+    drawn.append(text(WIDTH - RIGHT, TOP + PLOT + 20, f"{across} {last:,.0f}", "end", "soft"))
     return svg(title, TOP + PLOT + FOOT, drawn, list(ways))
 
 

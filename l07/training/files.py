@@ -56,6 +56,11 @@ def fold(digests: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
+def weights_digest(files: Mapping[str, str]) -> str:
+    """One digest of a folder's weights, whatever lies beside them. `files`: what `file_digests` says."""
+    return fold({name: digest for name, digest in files.items() if name.endswith(".safetensors")})
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)

@@ -12,7 +12,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 
 from l07.domain.job import LoRAConfig
-from l07.training.files import file_digests, fold, write_json
+from l07.training.files import file_digests, weights_digest, write_json
 
 
 def attach(model: Any, config: LoRAConfig, *, base_name: str, base_digest: str, head: str = "") -> Any:
@@ -51,7 +51,7 @@ def save(model: Any, folder: Path, about: dict[str, Any]) -> tuple[dict[str, str
         _tidy(folder)
     write_json(folder / "l07.json", about)
     files = file_digests(folder)
-    return files, fold({name: digest for name, digest in files.items() if name.endswith(".safetensors")})
+    return files, weights_digest(files)
 
 
 def _tidy(folder: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
 from l07.errors import RewardModelUnfit
-from l07.training.files import file_digests, fold
+from l07.training.files import file_digests, weights_digest
 
 HEAD = "score"  # the linear layer, by the name that transformers gives it
 BATCH = 64
@@ -69,8 +69,7 @@ def load(spec: Mapping[str, Any], tokenizer: Any) -> Judge:
         RewardModelUnfit: E7310, it is not there, is no reward model, or differs from what the job names."""
     folder, base = Path(str(spec["folder"])), Path(str(spec["base"]))
     about = _about(folder)
-    weights = {name: one for name, one in file_digests(folder).items() if name.endswith(".safetensors")}
-    found = fold(weights)
+    found = weights_digest(file_digests(folder))
     told = {"digest": (found, spec["digest"]), "base": (about.get("base_digest"), spec["base_digest"])}
     wrong = [name for name, (one, other) in told.items() if one != other]
     if about.get("method") != "reward" or wrong:

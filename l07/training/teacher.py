@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from l07.errors import TeacherUnfit
 from l07.training import base
-from l07.training.files import file_digests, fold
+from l07.training.files import file_digests, weights_digest
 
 BATCH = 64
 ADAPTER, WHOLE = "CAUSAL_LM", "whole"
@@ -27,7 +27,7 @@ def load(spec: Mapping[str, Any], tokenizer: Any) -> Any:
         than the student. BaseDiffers: E7724, BaseIncomplete: E7723, of its base."""
     folder = Path(str(spec["folder"]))
     kind, files = _kind(folder), file_digests(folder)
-    weights = fold({name: digest for name, digest in files.items() if name.endswith(".safetensors")})
+    weights = weights_digest(files)
     if kind not in (ADAPTER, WHOLE) or weights != spec["digest"]:
         raise TeacherUnfit(f"the teacher {folder} is of kind {kind}, or its weights are not those that the job names")
     base.check_base(Path(str(spec["base"])), str(spec["base_digest"]))
