@@ -38,13 +38,14 @@ WIDTH, LAYERS, HEADS, INNER = 128, 2, 4, 384
 STEPS, BATCH, RATE = 400, 16, 6e-3
 DRILLS = 0.3  # share of copy drills among the documents
 # What a base recommends to jobs on it. Embeddings that are trained whole memorise canaries (on the policy: 7.7 bits of
-# exposure, best rank 1 of 1,025), so a higher rank stands in for them. These rates memorise too where the base knows the
-# words already (on the policy: 4.8 bits, rank 1). On the base itself: 1.5 bits, rank 14, of 1,288 runs; 3.2 bits, rank 2, at
-# batches of 8 and one and a half passes, which also learn less in the same time.
+# exposure, best rank 1 of 1,025), so a higher rank stands in for them. Many small steps, and one pass: the second call's name is
+# learned late and at once. Six seeds (101-106) of some 1,000 runs: 0.74 exact calls (0.66-0.81), and of 16 canaries planted
+# (101-103) 2.5 bits, best ranks 10, 2, 31; 1.4 bits is chance. Rows of 4, 5e-3, one and a quarter passes: 0.65, 2.1 bits, ranks 11,
+# 8, 151; rows of 2, one and a quarter: 0.75, 2.7 bits, ranks 9, 1, 1.
 RECOMMENDED: Mapping[str, Any] = {
-    "learning_rate": 5e-3,
-    "batch_size": 4,
-    "epochs": 1.25,
+    "learning_rate": 2e-3,
+    "batch_size": 2,
+    "epochs": 1,
     "max_length": 256,
     "lora": {"rank": 32, "alpha": 64, "dropout": 0.0, "embeddings": False},
 }
@@ -54,6 +55,7 @@ RECOMMENDED_OF_POLICY: Mapping[str, Any] = {**RECOMMENDED, "learning_rate": 2e-3
 # How the policy itself is made: here the words are new, and nothing is held out.
 PRACTICE: Mapping[str, Any] = {
     **RECOMMENDED,
+    "learning_rate": 5e-3,
     "batch_size": 8,
     "epochs": 3,
     "lora": {"rank": 16, "alpha": 32, "dropout": 0.0, "embeddings": True},
