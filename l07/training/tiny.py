@@ -40,8 +40,8 @@ DRILLS = 0.3  # share of copy drills among the documents
 # What a base recommends to jobs on it. Embeddings that are trained whole memorise canaries (on the policy: 7.7 bits of
 # exposure, best rank 1 of 1,025), so a higher rank stands in for them. Many small steps, and one pass: the second call's name is
 # learned late and at once. Six seeds (101-106) of some 1,000 runs: 0.74 exact calls (0.66-0.81), and of 16 canaries planted
-# (101-103) 2.5 bits, best ranks 10, 2, 31; 1.4 bits is chance. Rows of 4, 5e-3, one and a quarter passes: 0.65, 2.1 bits, ranks 11,
-# 8, 151; rows of 2, one and a quarter: 0.75, 2.7 bits, ranks 9, 1, 1.
+# 2.3 bits, best rank 2 of 1,025 (1.4 bits is chance). At 2.5e-3 and 1.1 passes 0.79 (0.74-0.82), but in two of the six a canary
+# ranked first, as at 3e-3. Rows of 4, 5e-3, one and a quarter passes (three seeds): 0.65, 2.1 bits, rank 8.
 RECOMMENDED: Mapping[str, Any] = {
     "learning_rate": 2e-3,
     "batch_size": 2,
