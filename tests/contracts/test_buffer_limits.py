@@ -230,6 +230,9 @@ async def test_a_server_that_came_back_with_other_settings_is_seen_when_its_memo
     with pytest.raises(errors.BufferNotDurable):
         await buffer.memory()
     await client.config_set("appendonly", "yes")
+    async with asyncio.timeout(20):  # a server that writes its first file does not leave when it is asked to
+        while (await client.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.01)
 
 
 async def test_bodies_of_a_megabyte_go_through(client: Any, buffer: RedisBuffer) -> None:
