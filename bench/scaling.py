@@ -111,11 +111,11 @@ async def measure(made: Sequence[Mould], seed: int, sizes: Sequence[int], piece:
             turns: list[tuple[float, float]] = []
             while grower.total < size:
                 count = min(piece, size - grower.total)
-                last = size - grower.total <= piece * TURNS
-                begun = await first.next() if last else 0.0
+                in_turn = count == piece and size - grower.total < piece * (TURNS + 1)
+                begun = await first.next() if in_turn else 0.0
                 took = await grower.grow(count)
                 curve.pieces.append((grower.total, round(took, 3)))
-                turns += [(begun, took)] * (last and count == piece)
+                turns += [(begun, took)] * in_turn
             curve.points.append(await _point(grower, turns))
             tell(curve.points[-1])
     return curve
@@ -233,7 +233,7 @@ def main() -> int:
     if args.svg:
         from l07.backends.curves import plot
 
-        title = f"CPU seconds of {args.piece:,} more rows"
+        title = f"CPU seconds of {piece:,} more rows"
         args.svg.write_text(plot(title, {"seconds": curve.pieces}, across="rows"), "utf-8")
     if args.json:
         args.json.write_text(json.dumps(asdict(curve), indent=1) + "\n", "utf-8")

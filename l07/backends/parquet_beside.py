@@ -118,9 +118,7 @@ def _as_met(codes: Column) -> I64:
         return codes.astype(np.int64)  # they are: each new one is the next number
     first = np.full(int(codes.max(initial=-1)) + 1, len(codes))
     first[codes[::-1]] = np.arange(len(codes))[::-1]
-    ranks = np.empty(len(first), np.int64)
-    ranks[np.argsort(first, kind="stable")] = np.arange(len(first))
-    return ranks[codes]
+    return inverse(np.argsort(first, kind="stable"))[codes]
 
 
 # ------------------------------------------------------------------ numbers of the card
@@ -138,13 +136,8 @@ def _histograms(members: Everyone) -> dict[str, Any]:
 
 def _counted(edges: F64, values: Mapping[str, F64]) -> dict[str, Any]:
     """Rows between the edges; what lies outside is in the first or the last bin."""
-    counts = {name: np.bincount(_bins(edges, found), minlength=len(edges) - 1) for name, found in values.items()}
+    counts = {name: np.histogram(np.clip(found, edges[0], edges[-1]), edges)[0] for name, found in values.items()}
     return {"edges": [round(float(edge), 4) for edge in edges]} | {n: found.tolist() for n, found in counts.items()}
-
-
-def _bins(edges: F64, values: F64) -> I64:
-    """np.histogram sorts first, at four times the price."""
-    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
 
 
 def _domains(columns: Columns) -> dict[str, dict[str, int]]:

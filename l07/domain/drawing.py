@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from l07.domain.arrays import distinct
+from l07.domain.arrays import distinct, order_of
 from l07.domain.selection import keyed_hash, shares
 
 U64 = npt.NDArray[np.uint64]
@@ -27,7 +27,7 @@ def mixed(draws: U64, *, seed: int, purpose: str) -> U64:
 def lowest(draws: U64, count: int, *, seed: int, purpose: str) -> I64:
     """Places of the `count` rows with the smallest numbers, rising. What was not chosen of a smaller set is never
     chosen of a larger one, so a row that has left does not come back while `count` stays."""
-    order = np.argsort(mixed(draws, seed=seed, purpose=purpose), kind="stable")
+    order = order_of(mixed(draws, seed=seed, purpose=purpose))
     return np.sort(order[: max(0, count)])
 
 

@@ -1,6 +1,7 @@
 """The server's limits, what lies there that is not ours, and how much of it a buffer takes."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from l07.backends.embedded import EmbeddedRedis
 from l07.backends.open import buffer_rules
 from l07.backends.redis import RedisBuffer
 from l07.backends.redis.buffer import script
+from l07.backends.redis.erasing import _idle
 from l07.backends.redis.rules import LEAST_REJECTED
 from l07.ports import IngestBatch
 from l07.settings import Settings
@@ -230,9 +232,7 @@ async def test_a_server_that_came_back_with_other_settings_is_seen_when_its_memo
     with pytest.raises(errors.BufferNotDurable):
         await buffer.memory()
     await client.config_set("appendonly", "yes")
-    async with asyncio.timeout(20):  # a server that writes its first file does not leave when it is asked to
-        while (await client.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.01)
+    await _idle(client, time.monotonic() + 20)  # a server that writes its first file does not leave when it is asked to
 
 
 async def test_bodies_of_a_megabyte_go_through(client: Any, buffer: RedisBuffer) -> None:

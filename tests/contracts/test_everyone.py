@@ -14,7 +14,7 @@ from l07.backends.parquet import state as states
 from l07.backends.parquet.everyone import everyone
 from l07.backends.parquet.reading import members_table
 from l07.backends.parquet.state import State, state_of
-from l07.backends.parquet_beside import DIFFICULTY_EDGES, LENGTH_EDGES, SCORE_EDGES, Everyone, _as_met, _counted
+from l07.backends.parquet_beside import Everyone, _as_met
 from l07.domain.example import FEATURES
 from l07.pipeline.curate.columns import BOOKS
 from tests.curation import a_conversation, a_revision, a_row, a_world
@@ -140,11 +140,3 @@ def test_numbers_as_met_are_those_of_a_dictionary() -> None:
     for size in (0, 1, 5, 400):
         codes = rng.integers(0, 30, size).astype("i4")
         assert _as_met(codes).tolist() == pc.dictionary_encode(pa.array(codes)).indices.to_pylist()
-
-
-def test_rows_between_edges_are_those_of_numpy() -> None:
-    for edges in (DIFFICULTY_EDGES, LENGTH_EDGES, SCORE_EDGES):
-        inside = np.random.default_rng(5).uniform(edges[0], edges[-1], 500)
-        values = np.concatenate([inside, edges, edges[:1] - 1, edges[-1:] * 2])
-        wanted = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
-        assert _counted(edges, {"a": values, "none": values[:0]})["a"] == wanted.tolist()

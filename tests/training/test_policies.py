@@ -192,8 +192,23 @@ def test_beside_the_pairs_of_runs_stands_what_the_base_itself_says(bench: Bench,
             and _call(task, pair.chosen)[1:] == _call(task, pair.rejected)[1:]
         )
     assert later > 0.7 * len(found.all), "turns at which few runs part"
-    assert again >= each, "what the run did before"
-    assert renamed >= each, "the same call by another name"
+    assert again >= len(found.all) // 4, "what the run did before"
+    assert renamed >= len(found.all) // 4, "the same call by another name"
+
+
+def test_a_quarter_of_each_kind_stands_there_where_the_base_has_something_else_to_say(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How often a base of this size says what was recorded differs with the processor that made it; this one never does."""
+    task, model = bench.task(tmp_path, "reward")
+    call = '<tool_call>{"name": "nobody", "arguments": {}}</tool_call>'
+    said = [*task.tokenizer(call, add_special_tokens=False)["input_ids"], task.tokenizer.eos_token_id]
+    monkeypatch.setattr(own.Writer, "answers", lambda _, __, prompts: [said] * len(prompts))
+    fed, _ = reward.prepare(task)
+    found = own.beside(task, model, fed, 0.5)
+    each = round(0.5 * len(fed.train) / 4)
+    assert len(found.train) == 4 * each
+    assert sum(list(pair.rejected.ids) == said for pair in found.train) == 2 * each
 
 
 def test_a_pair_beside_is_no_longer_than_what_may_be_learned_from(bench: Bench, tmp_path: Path) -> None:
@@ -306,35 +321,6 @@ async def test_a_policy_without_any_reward_is_refused_with_the_way_out(bench: Be
 
 
 # ------------------------------------------------------------------ checks
-
-
-OPTIONS = effective_options("rloo", {})
-WELL = {"kl": 0.1, "entropy": 0.2, "valid": 0.9, checks.LENGTH: 20.0}
-
-
-@pytest.mark.parametrize(
-    ("now", "breach"),
-    [
-        ({}, None),
-        ({"kl": OPTIONS["most_kl"] + 0.1}, "kl is 1.1"),
-        ({"kl": -0.2}, None),
-        ({"entropy": 0.001}, "entropy is 0.001"),
-        ({"valid": 0.5}, "valid is 0.5, its bounds are 0.63"),
-        ({checks.LENGTH: 41.0}, "mean_length is 41"),
-        ({checks.LENGTH: 9.0}, "mean_length is 9"),
-    ],
-)
-def test_each_measure_of_a_step_has_its_bounds(now: Mapping[str, float], breach: str | None) -> None:
-    told = checks.out_of_bounds(WELL, {**WELL, **now}, OPTIONS)
-    assert told is None if breach is None else breach in str(told)
-
-
-def test_held_out_calls_are_lost_when_more_go_than_luck_takes() -> None:
-    first = [True] * 50 + [False] * 50
-    assert not checks.lost(first, first)
-    assert not checks.lost(first, [*first[3:], True, True, True])
-    assert checks.lost(first, [False] * 12 + first[12:])
-    assert not checks.lost(first, [True] * 100)
 
 
 class Rewarding(rollouts.Reward):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from l07.domain import drawing
+from l07.domain.arrays import inverse, order_of
 from l07.domain.bands import Bands, as_array
 from l07.domain.dataset import (
     SCHEMA,
@@ -182,9 +183,7 @@ def _cap_tasks(work: Work) -> None:
     columns, rules = work.columns, work.rules
     learnt = np.flatnonzero(columns.learnt)
     if rules.max_per_task and len(learnt):
-        order = np.argsort(drawing.mixed(columns.draw[learnt], seed=rules.seed, purpose="task cap"), kind="stable")
-        ranks = np.empty(len(order), np.int64)
-        ranks[order] = np.arange(len(order))
+        ranks = inverse(order_of(drawing.mixed(columns.draw[learnt], seed=rules.seed, purpose="task cap")))
         stay = drawing.lowest_of_each(columns.task[learnt], ranks, rules.max_per_task)
         work.leave_all(np.delete(learnt, stay).tolist(), "task_cap")
 

@@ -30,8 +30,7 @@ def test_distinct_order_and_membership_are_those_of_numpy(count: int, different:
     assert len(found) <= len(frequent) + count // 10, "or it would be of no use"
 
 
-def test_an_order_is_that_of_numpy_where_upper_bits_tie_and_lower_ones_do_not() -> None:
-    """Places take the place of the lower bits there, so these cannot be told apart by them."""
+def test_an_order_is_that_of_numpy_where_some_are_equal_and_others_differ_in_few_bits() -> None:
     for _ in range(20):
         values = RNG.integers(0, 4, 200).astype(np.uint64) << np.uint64(60) | RNG.integers(0, 9, 200).astype(np.uint64)
         assert arrays.order_of(values).tolist() == np.argsort(values, kind="stable").tolist()
