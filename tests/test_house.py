@@ -238,6 +238,7 @@ def test_only_the_outer_ring_catches_our_errors() -> None:
         ("consumers.ingest", ("numpy", "pyarrow", "torch", "transformers")),
         ("l07.backends.parquet", ("pydantic", "l07.settings", "torch")),  # the worker that builds starts with it
         ("l07.cli", ("numpy", "pyarrow", "torch", "pydantic", "rich")),
+        ("bench.scaling", ("numpy", "pyarrow")),  # the worker that it measures imports it, too
     ],
 )
 def test_a_light_import_brings_in_nothing_heavy(module: str, absent: tuple[str, ...]) -> None:
