@@ -46,13 +46,14 @@ def moulds(rows: Sequence[SealedRow]) -> list[Mould]:
     return [Mould(row, _cut(row.trace), _cut(row.evaluation or b"")) for row in rows]
 
 
-def grown(made: Sequence[Mould], *, seed: int) -> Iterator[SealedRow]:
-    """Without an end; the same seed gives the same rows."""
+def grown(made: Sequence[Mould], *, seed: int, first: int = 0) -> Iterator[SealedRow]:
+    """Without an end; the same seed gives the same rows. `first`: the place in the first pass at which they begin."""
     number = 0
     while True:
         number += 1
         table = _letters(random.Random(f"{seed}/{number}"))
-        yield from (mould.cast(number, table) for mould in made)
+        yield from (mould.cast(number, table) for mould in made[first:])
+        first = 0
 
 
 def batches(rows: Iterator[SealedRow], count: int, size: int, *, first: int) -> list[SealedBatch]:

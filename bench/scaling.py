@@ -6,13 +6,16 @@ Rows are grown from the real ones (growing.py) and go through the worker process
 rows in batches of 1,000. CPU seconds are those of the worker, also what it does to check the version that is published;
 memory is the largest that it ever had (VmHWM: with the pages of mapped files). An update is a request of 1 % new rows.
 A machine's speed drifts in a quarter of an hour, so whether an example costs the same at any size is asked in one moment: the
-last pieces before a size take turns with one that is built as the first of a dataset, by another worker.
+last pieces before a size take turns with one of the same real runs that is built as the first of a dataset, by another worker.
+An interpreter that was built without profile-guided optimisation (pyenv's default) takes a sixth longer for all this than
+Debian's or that of the python images; the first line tells how fast this one counts.
 Without a file it asks ../shared/tools/traces_to_events.py.
 """
 
 import argparse
 import asyncio
 import json
+import platform
 import shutil
 import statistics
 import sys
@@ -105,14 +108,14 @@ class Worker:
 async def measure(made: Sequence[Mould], seed: int, sizes: Sequence[int], piece: int, root: Path) -> Curve:
     async with ProcessCurator() as curator, ProcessCurator() as beside:
         grower = Grower(Worker(curator), grown(made, seed=seed), root)
-        first = First(Worker(beside), grown(made, seed=seed + 1), piece)
+        first = First(Worker(beside), made, seed, piece)
         curve = Curve()
         for size in sizes:
             turns: list[tuple[float, float]] = []
             while grower.total < size:
                 count = min(piece, size - grower.total)
                 in_turn = count == piece and size - grower.total < piece * (TURNS + 1)
-                begun = await first.next() if in_turn else 0.0
+                begun = await first.like(grower.total) if in_turn else 0.0
                 took = await grower.grow(count)
                 curve.pieces.append((grower.total, round(took, 3)))
                 turns += [(begun, took)] * in_turn
@@ -143,22 +146,25 @@ class Grower:
 
 
 class First:
-    """Pieces that are a dataset's first, each of new rows and thrown away, in a worker of its own: beside another dataset's
-    rows they would push those out of memory."""
+    """Pieces that are a dataset's first, each thrown away, in a worker of its own: beside another dataset's rows they would
+    push those out of memory."""
 
-    def __init__(self, worker: Worker, rows: Iterator[SealedRow], piece: int) -> None:
-        self._worker, self._rows, self._piece = worker, rows, piece
+    def __init__(self, worker: Worker, made: Sequence[Mould], seed: int, piece: int) -> None:
+        self._worker, self._made, self._seed, self._piece = worker, made, seed, piece
         self._begun = False
 
-    async def next(self) -> float:
-        """CPU seconds."""
+    async def like(self, total: int) -> float:
+        """CPU seconds of a piece of the same real runs as the one that comes after `total` rows, in other letters: pieces that
+        begin elsewhere in a pass differ by a tenth."""
         if not self._begun:
             self._begun = True
-            await self._build()  # what a process does once
-        return await self._build()
+            await self._build(total)  # what a process does once
+        return await self._build(total)
 
-    async def _build(self) -> float:
-        sealed = batches(self._rows, self._piece, BATCH, first=1)
+    async def _build(self, total: int) -> float:
+        self._seed += 1
+        rows = grown(self._made, seed=self._seed, first=total % len(self._made))
+        sealed = batches(rows, self._piece, BATCH, first=1)
         with tempfile.TemporaryDirectory(prefix="l07-bench-") as name:
             output = Path(name) / "version"
             _, took = await self._worker.build(sealed, None, output)
@@ -196,6 +202,14 @@ def tell(point: Point) -> None:
     )
 
 
+def _additions() -> float:
+    """Seconds: what a bare interpreter does on this machine, for who compares two."""
+    began, total = time.process_time(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.process_time() - began
+
+
 def missed(points: Sequence[Point]) -> list[str]:
     """The musts that are not met; an update of less than 1,000 rows is mostly what any build costs."""
     last = points[-1]
@@ -226,6 +240,7 @@ def main() -> int:
         if events is None:
             print("no real runs here: nothing measured")
             return 0
+        print(f"Python {platform.python_version()} of {sys.prefix}: ten million additions in {_additions():.2f} s CPU")
         began = time.perf_counter()
         piece = min([args.piece, *sizes])
         curve = asyncio.run(measure(load(events), args.seed, sorted(set(sizes)), piece, Path(name)))

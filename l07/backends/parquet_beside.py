@@ -90,8 +90,15 @@ def _write_curriculum(output: Path, members: Everyone, rules: CurateRules) -> di
             "rank_shuffled": pa.array(made.rank_shuffled[order]),
         }
     )
-    repeated = ["stage", "difficulty"]
-    pq.write_table(table, output / CURRICULUM, compression="zstd", compression_level=3, use_dictionary=repeated)
+    coding = {"key": "PLAIN", "rank": "DELTA_BINARY_PACKED", "rank_shuffled": "DELTA_BINARY_PACKED"}
+    pq.write_table(
+        table,
+        output / CURRICULUM,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=["stage", "difficulty"],
+        column_encoding=coding,
+    )
     return said(made, pacing)
 
 

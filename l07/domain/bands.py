@@ -35,6 +35,7 @@ class Bands:
     sketches: U32  # [n, 128]
     hashes: U32  # [32, n], each line sorted
     order: U32  # [32, n], places in `rows`; of equal hashes the first row first
+    mapped: mmap.mmap | None = None  # the file that all this lies in
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,9 +82,8 @@ class Bands:
     def let_go(self) -> None:
         """Of a mapped file the pages that were looked at, which else count as memory of this process; who asks again has
         them from the system's cache."""
-        mapped = getattr(self.hashes, "_mmap", None)
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
     def places(self, rows: I64) -> I64:
         """Where these rows are, -1 for one that is not here."""

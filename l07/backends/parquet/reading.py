@@ -1,6 +1,7 @@
 """A version's folder, read: as the next version's beginning, or row by row for whoever looks at it."""
 
 import json
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -79,24 +80,34 @@ def _bodies_of(state: State, rows: Mapping[str, int]) -> dict[str, Body]:
 
 
 def _texts(path: Path, keys: Sequence[str]) -> Iterator[tuple[str, Body]]:
+    """`keys`: sorted."""
+    for group in _groups_with(path, keys):
+        yield from ((row["key"], _body(row)) for row in group.to_pylist())
+
+
+def _groups_with(path: Path, keys: Sequence[str]) -> Iterator[pa.Table]:
+    """Of each row group that has some of these keys, their rows. Texts are read of no other group, and keys of none that
+    by its statistics has nobody between its first and its last."""
     wanted = pa.array(keys, pa.string())
-    for group in _groups_with(path, wanted):
-        rows = group.filter(pc.is_in(group.column("key"), value_set=wanted))
-        yield from ((row["key"], _body(row)) for row in rows.to_pylist())
-
-
-def _groups_with(path: Path, wanted: pa.Array) -> Iterator[pa.Table]:
     try:
         with pq.ParquetFile(path) as file:
-            at = 0
-            has = pc.is_in(file.read(["key"]).column("key"), value_set=wanted)
             for number in range(file.num_row_groups):
-                rows = file.metadata.row_group(number).num_rows
-                if pc.any(has.slice(at, rows)).as_py():
-                    yield file.read_row_group(number, ["key", "goal", "messages"])
-                at += rows
+                if _may_have(file.metadata.row_group(number), keys):
+                    has = pc.is_in(file.read_row_group(number, ["key"]).column("key"), value_set=wanted)
+                    if pc.any(has).as_py():
+                        yield file.read_row_group(number, ["key", "goal", "messages"]).filter(has)
     except (OSError, pa.ArrowException) as err:
         raise DatasetUnreadable(f"{path} cannot be read: {err}", path=str(path)) from err
+
+
+def _may_have(group: Any, keys: Sequence[str]) -> bool:
+    """`group`: metadata. `keys`: sorted, as the statistics are, for UTF-8's order is that of code points."""
+    first = group.column(0)
+    said = first.statistics if first.path_in_schema == "key" else None
+    if said is None or not said.has_min_max:
+        return True
+    at = bisect_left(keys, said.min)
+    return at < len(keys) and keys[at] <= said.max
 
 
 def _scan(folder: Path, keys: Iterable[str]) -> dict[str, Body]:
