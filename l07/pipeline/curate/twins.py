@@ -12,9 +12,7 @@ from l07.domain.doubt import CountBoundCache
 from l07.domain.duplicates import U64, Sketcher, jaccard
 from l07.domain.selection import keyed_hash
 
-# A sketch that tells less than the limit by this much is not looked at: of pairs that are just at 0.7 two in 10^5 are lost by
-# this (a sum of binomials), where the bands lose 15.
-MARGIN = 0.17
+MARGIN = 0.2  # a sketch that tells less than the limit by this much is 4.9 deviations away from it: not looked at
 BLOCK = 65_536  # pairs of sketches compared at once: 64 MB
 
 Pairs = Mapping[tuple[int, int], float]  # rows, the smaller number first

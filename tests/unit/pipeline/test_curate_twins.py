@@ -25,18 +25,17 @@ def lost_by_bands(similarity: float) -> float:
     return (1 - similarity**ROWS) ** BANDS
 
 
-@pytest.mark.parametrize("similarity", [0.7, 0.75, 0.8, 0.9])
-def test_sketches_lose_a_fifth_of_what_the_bands_lose_or_less(similarity: float) -> None:
-    assert lost_by_sketch(similarity, LEAST - MARGIN) < lost_by_bands(similarity) / 5 + 1e-6
+def test_sketches_lose_a_hundredth_of_what_the_bands_lose_at_the_limit() -> None:
+    assert lost_by_sketch(LEAST, LEAST - MARGIN) < lost_by_bands(LEAST) / 100
 
 
-def test_control_a_hundredth_less_would_lose_more() -> None:
-    assert lost_by_sketch(LEAST, LEAST - MARGIN + 0.01) > lost_by_bands(LEAST) / 5 + 1e-6
+def test_control_a_narrower_margin_would_lose_more() -> None:
+    assert lost_by_sketch(LEAST, LEAST - MARGIN + 0.02) > lost_by_bands(LEAST) / 100
 
 
-@pytest.mark.parametrize(("equal", "looked_at"), [(67, False), (68, True), (128, True)])
+@pytest.mark.parametrize(("equal", "looked_at"), [(63, False), (64, True), (128, True)])
 def test_texts_are_asked_of_pairs_within_the_margin(equal: int, *, looked_at: bool) -> None:
-    """0.7 less the margin are 67.8 of 128 places."""
+    """0.7 less the margin are 64 of 128 places."""
     sketch = np.arange(PERMUTATIONS, dtype=np.uint32)
     other = np.where(np.arange(PERMUTATIONS) < equal, sketch, sketch + np.uint32(1000))  # the first bands are equal
     asked: list[int] = []
