@@ -7,15 +7,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from l07.backends.parquet import Bodies, files, read_manifest, read_parent, read_rows, reading, write_version
+from l07.backends.parquet import files, read_manifest, read_parent, read_rows, reading
 from l07.domain.dataset import TABLES
-from l07.domain.quality import CurateRules
-from l07.pipeline.curate.build import Draft, build
 from l07.pipeline.curate.roll import Parent
 from l07.pipeline.curate.twins import Body
-from tests.curation import a_batch, a_row, a_task_each
+from tests.curation import a_row
+from tests.versions import a_version
 
-RULES = CurateRules()
 GROUP = 8  # rows of a row group here
 
 
@@ -23,17 +21,12 @@ GROUP = 8  # rows of a row group here
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The newest of ten versions: shards that were merged, whose keys do not rise from end to end, and one that was not."""
     monkeypatch.setattr(files, "ROW_GROUP", GROUP)
-    parent: Path | None = None
+    version = None
     for number in range(10):
-        rows = [*a_task_each(60 if not number else 12, prefix=f"p{number}-"), a_row(f"bad-{number}", score=5.0)]
-        before = read_parent(parent) if parent else None
-        draft = build([a_batch(rows, number=number + 1)], RULES, parent=before, hold=Bodies())
-        assert isinstance(draft, Draft)
-        out = tmp_path / f"{number}"
-        write_version(draft, out, parent=parent, track="t", rules=RULES, batches=["t-1"], golden=None)
-        parent = out
-    assert parent is not None
-    return parent
+        bad = a_row(f"bad-{number}", score=5.0)
+        version = a_version(tmp_path, bad, parent=version, number=number + 1, others=12 if version else 60)
+    assert version is not None
+    return version
 
 
 def asked(parent: Parent, keys: Sequence[str]) -> Mapping[str, Body]:

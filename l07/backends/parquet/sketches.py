@@ -66,5 +66,10 @@ def open_bands(path: Path, shift: int = 0) -> Bands:
     ends = np.cumsum([_HEAD, count, count * PERMUTATIONS, count * BANDS, count * BANDS])
     rows, sketches, hashes, order = (words[start:end] for start, end in pairwise(ends))
     rows = rows - np.uint32(shift) if shift else rows
-    lines = hashes.reshape(BANDS, count), order.reshape(BANDS, count)
-    return Bands(rows, sketches.reshape(count, PERMUTATIONS), *lines, mapped)
+    return Bands(
+        rows,
+        sketches.reshape(count, PERMUTATIONS),
+        hashes.reshape(BANDS, count),
+        order.reshape(BANDS, count),
+        mapped,
+    )

@@ -15,10 +15,8 @@ LEAST = 0.7
 
 def lost_by_sketch(similarity: float, least: float) -> float:
     """The chance that a sketch of a pair of this similarity tells less than `least`."""
-    told = range(ceil(least * PERMUTATIONS))
-    return sum(
-        comb(PERMUTATIONS, n) * similarity**n * (1 - similarity) ** (PERMUTATIONS - n) for n in told
-    )  # fmt: skip
+    of = PERMUTATIONS
+    return sum(comb(of, n) * similarity**n * (1 - similarity) ** (of - n) for n in range(ceil(least * of)))
 
 
 def lost_by_bands(similarity: float) -> float:
